@@ -1,0 +1,47 @@
+# Two commands: `make demo` and `make test`. Each builds .venv first if it is missing.
+PYTHON ?= python3
+SOLO_LEARN ?= 1.0.2
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+STAMP := $(VENV)/.installed
+
+.PHONY: setup host demo test lint format clean
+
+# `make setup SOLO_LEARN=<checkout or git URL>` puts solo-learn HEAD into the same environment.
+setup: $(STAMP) host
+	$(BIN)/solo-intl doctor
+
+# Its torch pin bars 1.0.2 from any ordinary install; HEAD's setup.py imports pkg_resources, gone from setuptools 81.
+host:
+ifeq ($(SOLO_LEARN),1.0.2)
+	$(PIP) install --no-deps solo-learn==1.0.2
+else
+	$(PIP) install "setuptools<81" wheel
+	$(PIP) uninstall --yes solo-learn
+	$(PIP) install --no-deps --no-build-isolation $(if $(findstring ://,$(SOLO_LEARN)),git+)$(SOLO_LEARN:git+%=%)
+endif
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	$(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('solo') is None)" || $(MAKE) host
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/solo-intl experiment demo
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

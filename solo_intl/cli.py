@@ -1,0 +1,102 @@
+"""The command line: ``solo-intl COMMAND``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from solo_intl._version import __version__
+from solo_intl.errors import UserError, nearest
+
+COMMANDS = {
+    "pretrain": "pre-train a method (default: INTL on digits); --dry-run measures what it would cost",
+    "linear": "linear evaluation of a checkpoint, by SGD on images or Adam on features",
+    "knn": "k-nearest-neighbour evaluation of a checkpoint",
+    "embed": "features and file names of any folder of images",
+    "data": "data sets: which are here, and how to get the others",
+    "doctor": "what this machine and installation can do, and how to mend what is missing",
+    "experiment": "analyses; `experiment demo` trains on digits and compares",
+}
+CONFIGURED = ("pretrain", "linear", "knn", "embed")
+USAGE = "usage: solo-intl COMMAND [--config-path DIR] [--config-name NAME] [KEY=VALUE ...]"
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join([USAGE, "", *lines, "", "COMMAND --cfg job prints a configuration; --multirun sweeps."])
+
+
+def _refuse_arguments(command: str, rest: Sequence[str]) -> None:
+    if rest:
+        raise UserError(f"solo-intl {command}: found {rest[0]!r}, accepted: no arguments")
+
+
+def _dispatch(command: str, rest: list[str]) -> None:
+    if command in CONFIGURED:
+        from solo_intl.config import run_with_hydra
+        from solo_intl.register import register
+
+        register()
+        if command == "pretrain" and "--dry-run" in rest:
+            rest = [*(a for a in rest if a != "--dry-run"), "dry_run=true"]
+        run_with_hydra(command, _task(command), rest)
+    elif command == "experiment":
+        from solo_intl.experiments import run_experiment
+
+        run_experiment(rest)
+    else:
+        _refuse_arguments(command, rest)
+        if command == "data":
+            from solo_intl.commands import data
+
+            data.run()
+        else:
+            from solo_intl.commands import doctor
+
+            doctor.run()
+
+
+def _task(command: str):  # type: ignore[no-untyped-def]
+    from importlib import import_module
+
+    return import_module(f"solo_intl.commands.{command}").run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 for a user's mistake, told in one line.
+
+    Example:
+        >>> main(["--version"]) == 0
+        solo-intl 0.1.0
+        True
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if given[0] == "--version":
+        print(f"solo-intl {__version__}")
+        return 0
+    command, rest = given[0], given[1:]
+    try:
+        if command not in COMMANDS:
+
+            raise UserError(f"solo-intl: unknown command {command!r}, {nearest(command, COMMANDS)}")
+        _dispatch(command, rest)
+    except UserError as error:
+        print(f"solo-intl: error: {error}" if not str(error).startswith("solo-intl") else str(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("solo-intl: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def script() -> None:
+    """Entry point of the installed ``solo-intl``."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    script()

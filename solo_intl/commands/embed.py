@@ -1,0 +1,52 @@
+"""``solo-intl embed``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from solo_intl.commands.frozen import open_frozen
+from solo_intl.commands.report import print_facts
+from solo_intl.data import eval_transform, normalization, open_split
+from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
+from solo_intl.errors import UserError, nearest
+from solo_intl.evaluation import write_embeddings
+
+FORMATS = ("csv", "parquet")
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Write features and file names of a folder, or of one split of the pre-training data."""
+    if cfg.get("format") not in FORMATS:
+        raise UserError(f"format: found {cfg.get('format')!r}, {nearest(str(cfg.get('format')), FORMATS)}")
+    frozen = open_frozen(cfg, "embed")
+    cfg = frozen.cfg
+    if cfg.get("folder"):
+        # the network's own normalisation, on whatever the folder holds
+        mean, std = normalization(cfg.data)
+        own = OmegaConf.create({"dataset": "custom", "train_path": cfg.folder})
+        dataset = open_split(own, "train", eval_transform(frozen.image_size, mean, std))
+    else:
+        dataset = frozen.split(cfg.get("split") or "val")
+    features = frozen.features(dataset)
+    folder = plan_run_folder(cfg.checkpoint.dir, "embed", cfg.name)
+    open_run_folder(folder, cfg)
+    files = write_embeddings(features, dataset.classes, folder, format=cfg.format)
+    final = {
+        "command": "embed",
+        "checkpoint": str(frozen.checkpoint),
+        "images": len(features.names),
+        "dimensions": int(features.x.shape[1]),
+        "files": [file.name for file in files],
+    }
+    write_json(folder / "metrics.json", final)
+    print_facts(
+        "features written",
+        {
+            "images": f"{len(features.names):,}",
+            "dimensions": features.x.shape[1],
+            "files": ", ".join(str(file) for file in files),
+        },
+    )
+    return {**final, "folder": str(folder)}

@@ -1,0 +1,148 @@
+"""Run a task under Hydra: solo-learn's command line, with errors a person can act on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from solo_intl.config.schema import GROUPS, SCHEMAS, is_known
+from solo_intl.errors import UserError, nearest
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"  # the repository's scripts/, shipped in the wheel
+DEFAULTS = {
+    "pretrain": ("pretrain/digits", "intl"),
+    "linear": ("linear", "default"),
+    "knn": ("knn", "default"),
+    "embed": ("embed", "default"),
+}
+_QUIET = {
+    "hydra.output_subdir": "null",
+    "hydra.run.dir": ".",
+    "hydra/hydra_logging": "disabled",
+    "hydra/job_logging": "disabled",
+}
+
+
+def config_folder(path: str) -> Path:
+    """Where ``--config-path`` points: absolute, from the working directory, or among the shipped YAML.
+
+    Raises:
+        UserError: no such folder in either place.
+    """
+    shipped = SCRIPTS / path.removeprefix("scripts/")
+    for folder in (Path(path).expanduser(), shipped):
+        if folder.is_dir():
+            return folder.resolve()
+    raise UserError(f"--config-path: no folder {path} here, nor {shipped} among the shipped configs")
+
+
+def config_name(folder: Path, name: str) -> str:
+    """Check ``--config-name``; the error lists what the folder holds."""
+    stem = name.removesuffix(".yaml")
+    if not (folder / f"{stem}.yaml").is_file():
+        there = sorted(file.stem for file in folder.glob("*.yaml"))
+        raise UserError(f"--config-name: no {stem}.yaml in {folder}, accepted: {', '.join(there) or 'none there'}")
+    return stem
+
+
+def _take(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
+    """Pull ``--flag value`` or ``--flag=value`` out of the arguments."""
+    rest, value, i = [], None, 0
+    while i < len(arguments):
+        flag, equals, given = arguments[i].partition("=")
+        if flag in flags:
+            if not equals:
+                if i + 1 == len(arguments):
+                    raise UserError(f"{flag}: found nothing after it, accepted: a value")
+                i += 1
+                given = arguments[i]
+            value = given
+        else:
+            rest.append(arguments[i])
+        i += 1
+    return value, rest
+
+
+def spell_override(override: str, command: str) -> str:
+    """Let a known key that the YAML leaves out be set without Hydra's ``++``.
+
+    Raises:
+        UserError: the key is unknown; the nearest known one is named.
+
+    Example:
+        >>> spell_override("scheduler.min_lr=0", "pretrain"), spell_override("augmentations=x", "pretrain")
+        ('++scheduler.min_lr=0', 'augmentations=x')
+    """
+    key, equals, _ = override.partition("=")
+    plain = key.lstrip("+~")
+    if override.startswith("-") or not equals or plain.startswith("hydra") or "/" in plain or "@" in plain:
+        return override
+    schema = SCHEMAS[command]
+    if plain.split(".")[0] in GROUPS:
+        return override
+    if not is_known(plain, schema):
+        parts = plain.split(".")
+        for depth in range(len(parts)):
+            if not is_known(".".join(parts[: depth + 1]), schema):
+                inside: Any = schema
+                for part in parts[:depth]:
+                    inside = inside[part] or {}
+                raise UserError(f"{plain}: unknown key, {nearest(parts[depth], inside)}")
+    return f"++{override}" if key == plain else override
+
+
+def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: list[str]) -> Any:
+    """Compose the configuration that ``arguments`` describe and hand it to ``task``.
+
+    Raises:
+        UserError: whatever Hydra or OmegaConf refuses, in one line.
+    """
+    given_path, arguments = _take(arguments, "--config-path", "-cp")
+    given_name, arguments = _take(arguments, "--config-name", "-cn")
+    default_path, default_name = DEFAULTS[command]
+    folder = config_folder(given_path or default_path)
+    if given_name is None and given_path is not None and not (folder / f"{default_name}.yaml").is_file():
+        config_name(folder, "")
+    name = config_name(folder, given_name or default_name)
+    if given_path is None and given_name is None:
+        shown = f"scripts/{default_path}/{default_name}.yaml"
+        print(f"solo-intl {command}: no --config-name given, using the default {shown}", file=sys.stderr)
+    arguments = [spell_override(argument, command) for argument in arguments]
+    quiet = [f"{key}={value}" for key, value in _QUIET.items() if not any(key in a for a in arguments)]
+
+    original = list(sys.argv)
+    before = os.environ.get("HYDRA_FULL_ERROR")
+
+    def restored(cfg: DictConfig) -> Any:
+        # Lightning starts its other processes from sys.argv, which must name our command again
+        sys.argv = original
+        return task(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)))
+
+    # Hydra otherwise prints its own report and exits before the message can be made one line
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [original[0], *quiet, *arguments]
+    try:
+        return hydra.main(version_base="1.2", config_path=str(folder), config_name=name)(restored)()
+    except ConfigCompositionException as error:
+        raise UserError(_one_line(error.__cause__ or error)) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error)) from None
+    finally:
+        sys.argv = original
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "configuration: " + " ".join(lines)

@@ -1,0 +1,112 @@
+"""Which keys a configuration may hold: HEAD's, ours, and every argument of Lightning's Trainer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from solo_intl.errors import UserError, nearest
+
+ANY: dict[str, Any] = {"*": None}  # a section whose keys somebody else checks
+
+_DATA = dict.fromkeys(
+    ("dataset", "train_path", "val_path", "format", "num_workers", "no_labels", "fraction")
+    + ("max_images", "subset_seed", "download", "num_classes", "num_large_crops", "num_small_crops")
+)
+_RUN: dict[str, Any] = {
+    "name": None,
+    "seed": None,
+    "image_size": None,
+    "dry_run": None,
+    "data": _DATA,
+    "backbone": {"name": None, "kwargs": ANY, "stem": None, "stem_stride": None},
+    "optimizer": dict.fromkeys(
+        ("name", "batch_size", "lr", "final_lr", "classifier_lr", "weight_decay", "exclude_bias_n_norm_wd")
+    )
+    | {"kwargs": ANY},
+    "scheduler": dict.fromkeys(
+        ("name", "min_lr", "warmup_start_lr", "warmup_epochs", "lr_decay_steps", "interval")
+    ),
+    "checkpoint": dict.fromkeys(("enabled", "dir", "frequency", "keep_prev")),
+    "auto_resume": dict.fromkeys(("enabled", "max_hours")),
+    "resume_from_checkpoint": None,
+    "wandb": dict.fromkeys(("enabled", "entity", "project", "offline")),
+    "tensorboard": {"enabled": None},
+    "performance": {"disable_channel_last": None},
+    "dali": ANY,
+}
+_TRAINER = dict.fromkeys(
+    name
+    for name in inspect.signature(Trainer.__init__).parameters
+    if name not in ("self", "logger", "callbacks", "default_root_dir", "enable_checkpointing")
+)
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "pretrain": {
+        **_TRAINER,
+        **_RUN,
+        "method": None,
+        "method_kwargs": ANY,
+        "momentum": dict.fromkeys(("base_tau", "final_tau", "classifier")),
+        "augmentations": ANY,
+        "knn_eval": dict.fromkeys(("enabled", "k", "distance_func")),
+        "debug_augmentations": None,
+        "auto_umap": ANY,
+    },
+    "linear": {
+        **_TRAINER,
+        **_RUN,
+        "protocol": None,
+        "pretrained_feature_extractor": None,
+        "pretrain_method": None,
+        "finetune": None,
+        "auto_augment": None,
+        "label_smoothing": None,
+        "mixup": None,
+        "cutmix": None,
+    },
+    "knn": {
+        **_RUN,
+        **dict.fromkeys(("pretrained_feature_extractor", "k", "distance", "vote", "temperature")),
+        **dict.fromkeys(("batch_size", "precision", "devices", "accelerator")),
+    },
+    "embed": {
+        **_RUN,
+        **dict.fromkeys(("pretrained_feature_extractor", "folder", "split", "format")),
+        **dict.fromkeys(("batch_size", "precision", "devices", "accelerator")),
+    },
+}
+# groups of files in solo-learn's YAML: `augmentations=symmetric` picks a file and must stay Hydra's
+GROUPS = ("augmentations", "wandb")
+
+
+def check_keys(found: Mapping[str, Any], accepted: Mapping[str, Any], path: str = "") -> None:
+    """Raise on the first key that is not in the schema.
+
+    Raises:
+        UserError: naming the key with its path and the nearest accepted one.
+    """
+    for key, value in found.items():
+        if key not in accepted:
+            raise UserError(f"{path}{key}: unknown key, {nearest(str(key), accepted)}")
+        inner = accepted[key]
+        if inner in (None, ANY) or value is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise UserError(f"{path}{key}: found {value!r}, accepted: a section with {', '.join(inner)}")
+        check_keys(value, inner, f"{path}{key}.")
+
+
+def is_known(dotted: str, schema: Mapping[str, Any]) -> bool:
+    """Whether an override's key, such as ``scheduler.min_lr``, is in the schema."""
+    node: Any = schema
+    for part in dotted.split("."):
+        if node in (None, ANY):
+            return node is ANY
+        if part not in node:
+            return False
+        node = node[part]
+    return True

@@ -1,0 +1,1 @@
+"""One module per place images come from; each returns an ImageSource."""

@@ -1,0 +1,1 @@
+"""Training on Lightning: precision, trainer and the run folder."""

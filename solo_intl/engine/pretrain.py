@@ -1,0 +1,199 @@
+"""Pre-training, from a checked configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader
+
+from solo_intl import host
+from solo_intl.config import pretrain_settings, scale_learning_rate
+from solo_intl.config.settings import count_labels
+from solo_intl.data import ImageDataset, WithIndex, eval_transform, normalization, open_split
+from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
+from solo_intl.engine.trainer import LAST, build_trainer
+from solo_intl.errors import UserError
+
+MEASURED_STEPS, SKIPPED_STEPS = 5, 2  # a dry run times the first after the second has warmed everything up
+
+
+@dataclass
+class Pretraining:
+    """Everything a run needs, built and checked before anything is written."""
+
+    cfg: DictConfig
+    model: LightningModule
+    trainer: Trainer
+    train: DataLoader[Any]
+    val: DataLoader[Any] | None
+    folder: Path | None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        per_epoch = len(self.train) // self.trainer.world_size // self.cfg.accumulate_grad_batches
+        return max(1, per_epoch) * self.cfg.max_epochs
+
+
+class StepClock(Callback):
+    """Times training steps; the first ``skip`` are warm-up."""
+
+    def __init__(self, skip: int = 0) -> None:
+        self.skip = skip
+        self.seconds: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self.started)
+
+    @property
+    def median(self) -> float:
+        """Median seconds a step, loading excluded."""
+        kept = sorted(self.seconds[self.skip :])
+        return kept[len(kept) // 2]
+
+
+def _loader(dataset: Any, cfg: DictConfig, *, train: bool) -> DataLoader[Any]:
+    workers = int(cfg.data.num_workers)
+    return DataLoader(
+        dataset,
+        batch_size=cfg.optimizer.batch_size,
+        shuffle=train,
+        drop_last=train,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _validation(cfg: DictConfig, mean: Any, std: Any) -> ImageDataset | None:
+    separate = cfg.data.dataset in ("custom", "imagenet", "imagenet100")
+    if cfg.data.no_labels or (separate and cfg.data.val_path is None):
+        return None
+    return open_split(cfg.data, "val", eval_transform(cfg.image_size, mean, std))
+
+
+def prepare(cfg: DictConfig) -> Pretraining:
+    """Build data, model and Trainer for a composed configuration.
+
+    Raises:
+        UserError: any mistake in the configuration or the data.
+    """
+    cfg = pretrain_settings(cfg)
+    if cfg.data.format == "dali":
+        raise UserError("data.format: found 'dali', accepted here: image_folder, h5 (nvidia-dali is not used)")
+    mean, std = normalization(cfg.data, cfg.augmentations)
+    views = host.build_views(list(cfg.augmentations), mean, std)
+    train = open_split(cfg.data, "train", views)
+    count_labels(cfg, unlabelled=not train.has_labels)
+    val = _validation(cfg, mean, std)
+
+    folder = None if cfg.get("dry_run") else plan_run_folder(cfg.checkpoint.dir, "pretrain", cfg.name)
+    dry = {"max_epochs": 1, "limit_train_batches": MEASURED_STEPS + SKIPPED_STEPS, "limit_val_batches": 0}
+    trainer_cfg = cfg.copy()
+    if folder is None:
+        trainer_cfg.update({**dry, "enable_progress_bar": False})
+    trainer = build_trainer(trainer_cfg, folder, [StepClock(SKIPPED_STEPS)])
+    scale_learning_rate(cfg, trainer.world_size)
+    if len(train) < cfg.optimizer.batch_size * trainer.world_size:
+        raise UserError(
+            f"optimizer.batch_size: found {cfg.optimizer.batch_size} on {trainer.world_size} devices, but the training "
+            f"split has {len(train)} images; accepted: at most {len(train) // trainer.world_size}"
+        )
+    seed_everything(cfg.seed, workers=True)
+    try:
+        model = host.METHODS[cfg.method](cfg)
+    except (TypeError, AssertionError, AttributeError) as error:
+        raise UserError(f"{cfg.method}: solo-learn refuses the configuration: {error!r}") from None
+    if not cfg.performance.disable_channel_last:
+        model = model.to(memory_format=torch.channels_last)
+    loaders = _loader(WithIndex(train), cfg, train=True), val and _loader(val, cfg, train=False)
+    return Pretraining(cfg, model, trainer, loaders[0], loaders[1] or None, folder)
+
+
+def peak_memory_gib() -> float:
+    """Peak memory so far in GiB: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _resume_from(cfg: DictConfig) -> str | None:
+    given = cfg.get("resume_from_checkpoint")
+    if given:
+        if not Path(given).is_file():
+            raise UserError(f"resume_from_checkpoint: no file {given}, accepted: a checkpoint of the same run")
+        return str(given)
+    return None
+
+
+def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
+    """Train and return the run folder with its final figures (percentages, seconds, images per second)."""
+    run = prepare(cfg)
+    if run.folder is None:
+        raise UserError("dry_run: found true, accepted here: false")
+    resume = _resume_from(run.cfg)
+    if run.trainer.is_global_zero:
+        open_run_folder(run.folder, run.cfg)
+    started = time.perf_counter()
+    run.trainer.fit(run.model, run.train, run.val, ckpt_path=resume, weights_only=True)
+    seconds = time.perf_counter() - started
+    metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
+    images = run.trainer.global_step * run.cfg.optimizer.batch_size * run.trainer.world_size
+    final = {
+        "command": "pretrain",
+        "method": run.cfg.method,
+        "dataset": run.cfg.data.dataset,
+        "seed": run.cfg.seed,
+        "epochs": run.trainer.current_epoch,
+        "steps": run.trainer.global_step,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(images / seconds, 1),
+        "peak_memory_gib": round(peak_memory_gib(), 2),
+        "precision": run.trainer.precision,
+        "checkpoint": f"checkpoints/{LAST}.ckpt" if run.cfg.checkpoint.enabled else None,
+        "metrics": metrics,
+    }
+    if run.trainer.is_global_zero:
+        write_json(run.folder / "metrics.json", final)
+        # Lightning's CSV logger leaves an empty one; config.yaml is the run's configuration
+        (run.folder / "hparams.yaml").unlink(missing_ok=True)
+    return run.folder, final
+
+
+def dry_run(cfg: DictConfig) -> dict[str, Any]:
+    """Take a few real steps and say what the whole run would cost; nothing is written."""
+    cfg = cfg.copy()
+    cfg.dry_run = True
+    run = prepare(cfg)
+    clock = next(c for c in run.trainer.callbacks if isinstance(c, StepClock))  # type: ignore[attr-defined]
+    started = time.perf_counter()
+    run.trainer.fit(run.model, run.train)
+    wall = time.perf_counter() - started
+    taken = len(clock.seconds)
+    if taken <= SKIPPED_STEPS:
+        clock.skip = 0
+    batch = run.cfg.optimizer.batch_size * run.trainer.world_size
+    return {
+        "method": run.cfg.method,
+        "data set": f"{run.cfg.data.dataset}, {len(run.train.dataset):,} images, {run.cfg.data.num_classes} classes",  # type: ignore[arg-type]
+        "global batch": f"{batch} ({run.cfg.optimizer.batch_size} x {run.trainer.world_size})",
+        "learning rate": f"{run.cfg.optimizer.lr:g} effective, classifier {run.cfg.optimizer.classifier_lr:g}",
+        "steps": f"{run.steps:,} in {run.cfg.max_epochs} epochs",
+        "parameters": f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
+        "precision": str(run.trainer.precision),
+        "peak memory": f"{peak_memory_gib():.2f} GiB",
+        "step": f"{clock.median:.3f} s (median of {taken - clock.skip} measured steps, {wall:.1f} s in all)",
+        "estimated training time": f"{clock.median * run.steps / 3600:.2f} h without validation",
+    }

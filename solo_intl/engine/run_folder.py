@@ -1,0 +1,97 @@
+"""One folder a run: configuration, environment, metrics, checkpoints and figures, and nothing elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from solo_intl import host
+from solo_intl._version import __version__
+from solo_intl.engine.precision import cpu_flags
+from solo_intl.errors import UserError
+
+_SHARED_WITH_CHILDREN = "SOLO_INTL_RUN_FOLDER"
+PACKAGES = ("torch", "torchvision", "lightning", "timm", "torchmetrics", "hydra-core", "numpy", "scikit-learn")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and commits: what a reader needs to repeat a figure."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    return {
+        "solo_intl": {"version": __version__, "commit": commit},
+        "solo-learn": {
+            "generation": host.HOST.generation,
+            "version": host.HOST.version,
+            "commit": host.HOST.commit,
+        },
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "flags": sorted(cpu_flags()),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
+
+
+def plan_run_folder(root: str | Path, command: str, name: str) -> Path:
+    """The path of a new run's folder; nothing is written yet. Processes that Lightning starts share it."""
+    given = os.environ.get(_SHARED_WITH_CHILDREN)
+    if given and "LOCAL_RANK" in os.environ:
+        return Path(given)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    base = Path(root) / command / f"{name}-{stamp}"
+    folder, n = base, 2
+    while folder.exists():
+        folder, n = base.with_name(f"{base.name}-{n}"), n + 1
+    os.environ[_SHARED_WITH_CHILDREN] = str(folder)
+    return folder
+
+
+def open_run_folder(folder: Path, cfg: DictConfig) -> None:
+    """Create the folder with ``config.yaml`` and ``environment.json``; the run is about to start.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        write_json(folder / "environment.json", environment())
+    except OSError as error:
+        raise UserError(f"checkpoint.dir: cannot write {folder} ({error.strerror}), accepted: a writable folder") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)

@@ -1,0 +1,143 @@
+"""Lightning's Trainer from HEAD's configuration."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig, OmegaConf
+
+from solo_intl import host
+from solo_intl.engine.precision import resolve_precision, uses_gpu
+from solo_intl.errors import UserError
+
+LAST = "last"  # checkpoints/last.ckpt, overwritten at every save unless checkpoint.keep_prev
+
+
+class EpochLines(Callback):
+    """One line an epoch where a progress bar cannot be drawn (a log file, a pipe)."""
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        wanted = ("train_intl_loss_epoch", "train_trace_excess_epoch", "train_loss_epoch", "val_acc1")
+        shown = [f"{k.removesuffix('_epoch')} {float(v):.4g}" for k in wanted if (v := trainer.callback_metrics.get(k)) is not None]
+        seconds = time.perf_counter() - self.started
+        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)
+
+
+def quiet_lightning() -> None:
+    """Silence notices that a user can do nothing about; everything else stays."""
+    for message in (
+        ".*does not have many workers.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*number of training batches .* is smaller than the logging interval.*",
+        ".*pin_memory.*",
+        ".*lr_scheduler.step\\(\\)` before `optimizer.step.*",
+        ".*MPS available but not used.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # HEAD warns through the root logger about the very scheduler.interval it defaults to
+    logging.getLogger().addFilter(lambda record: "scheduler_interval" not in record.getMessage())
+
+
+def _devices(cfg: DictConfig) -> Any:
+    devices = host.plain(cfg.devices)
+    if uses_gpu(cfg.accelerator):
+        return devices
+    # Lightning's CPU accelerator counts processes and refuses the list form that names GPUs
+    if isinstance(devices, list):
+        return len(devices)
+    return int(devices) if str(devices).isdigit() else devices
+
+
+def _strategy(cfg: DictConfig) -> Any:
+    strategy = cfg.get("strategy") or "auto"
+    return DDPStrategy(find_unused_parameters=False) if strategy == "ddp" else strategy
+
+
+def _loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(str(folder), name="", version="")]
+    try:
+        if cfg.tensorboard.enabled:
+            loggers.append(TensorBoardLogger(str(folder), name="", version="tensorboard"))
+        if cfg.wandb.enabled:
+            wandb = host.plain(cfg.wandb)
+            loggers.append(
+                WandbLogger(
+                    name=cfg.name,
+                    project=wandb.get("project") or "solo-intl",
+                    entity=wandb.get("entity"),
+                    offline=bool(wandb.get("offline", False)),
+                    save_dir=str(folder),
+                    config=OmegaConf.to_container(cfg, resolve=True),
+                )
+            )
+    except ModuleNotFoundError as error:
+        package = "wandb" if "wandb" in str(error) else "tensorboard"
+        raise UserError(f"{package}.enabled: found true, but it is not installed: pip install {package}") from None
+    return loggers
+
+
+def build_trainer(cfg: DictConfig, folder: Path | None, callbacks: list[Callback] | None = None) -> Trainer:
+    """The Trainer; with a run folder it logs and saves there, without one it leaves no trace.
+
+    Raises:
+        UserError: Lightning refuses a setting.
+    """
+    quiet_lightning()
+    valid = set(inspect.signature(Trainer.__init__).parameters)
+    settings = {key: value for key, value in host.plain(cfg).items() if key in valid}
+    gpu = uses_gpu(cfg.accelerator)
+    extra: list[Callback] = list(callbacks or [])
+    if folder is not None:
+        extra.append(LearningRateMonitor(logging_interval="step"))
+        if cfg.checkpoint.enabled:
+            keep = bool(cfg.checkpoint.keep_prev)
+            extra.append(
+                ModelCheckpoint(
+                    dirpath=folder / "checkpoints",
+                    filename="epoch={epoch}" if keep else LAST,
+                    auto_insert_metric_name=False,
+                    save_top_k=-1 if keep else 1,
+                    save_last=keep,
+                    every_n_epochs=cfg.checkpoint.frequency,
+                    enable_version_counter=False,
+                    save_on_train_epoch_end=True,
+                )
+            )
+        if settings.get("enable_progress_bar", True):
+            extra.append(RichProgressBar() if sys.stdout.isatty() else EpochLines())
+            settings["enable_progress_bar"] = sys.stdout.isatty()
+    settings.update(
+        devices=_devices(cfg),
+        strategy=_strategy(cfg),
+        precision=resolve_precision(cfg.precision, cfg.accelerator),
+        # SyncBatchNorm has no CPU implementation
+        sync_batchnorm=bool(cfg.get("sync_batchnorm", False)) and gpu,
+        callbacks=extra,
+        logger=_loggers(cfg, folder) if folder is not None else False,
+        enable_checkpointing=folder is not None and bool(cfg.checkpoint.enabled),
+        enable_model_summary=False,
+    )
+    settings.setdefault("log_every_n_steps", 10)
+    try:
+        return Trainer(**settings)
+    except Exception as error:  # Lightning raises several kinds for settings it refuses
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from None

@@ -1,0 +1,176 @@
+"""Backbones out of checkpoints: ours, solo-learn's (both generations) and the INTL authors'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from solo_intl.errors import UserError
+from solo_intl.evaluation.reading import Checkpoint, first_few, read_checkpoint
+
+# solo-learn HEAD, this project and the INTL authors say backbone; solo-learn 1.0.2 says encoder.
+_PREFIXES = {
+    "online": ("backbone.", "encoder."),
+    "momentum": ("momentum_backbone.", "momentum_encoder."),
+}
+_DEFAULT_IMAGE_SIZE = 224
+
+
+@dataclass(frozen=True)
+class LoadedBackbone:
+    """A pretrained network, frozen and in evaluation mode.
+
+    Attributes:
+        backbone: maps images [batch, 3, height, width] to features [batch, features_dim].
+        features_dim: width of the features.
+        cfg: the config the network was built from; `cfg.image_size` is always there.
+        path: the file the weights come from.
+
+    Example:
+        >>> LoadedBackbone(nn.Flatten(), 48, OmegaConf.create({}), Path("last.ckpt")).features_dim
+        48
+    """
+
+    backbone: nn.Module
+    features_dim: int
+    cfg: DictConfig
+    path: Path
+
+
+def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str, Tensor]:
+    """The backbone's own weights, under the names the backbone gives them.
+
+    Only a leading `backbone.` or `encoder.` is removed (`momentum_backbone.` or `momentum_encoder.` for the
+    momentum network), after DistributedDataParallel's `module.`; the same word further inside a name is left
+    alone. A state dict with no such prefix is taken to be a backbone's already.
+
+    Args:
+        checkpoint: what :func:`read_checkpoint` gave.
+        network: "online" or "momentum".
+
+    Raises:
+        UserError: unknown network, or no momentum network in the file.
+
+    Example:
+        >>> import torch
+        >>> state = {"encoder.fc.bias": torch.zeros(1), "momentum_encoder.fc.bias": torch.ones(1)}
+        >>> backbone_state(Checkpoint(state, None, Path("last.ckpt")))
+        {'fc.bias': tensor([0.])}
+    """
+    if network not in _PREFIXES:
+        raise UserError(f"network: found {network!r}, accepted: {', '.join(_PREFIXES)}")
+    state = checkpoint.state_dict
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    for prefix in _PREFIXES[network]:
+        weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if weights:
+            return weights
+    if network == "momentum":
+        raise UserError(
+            f"{checkpoint.path}: found no momentum network (keys {first_few(list(state))}); "
+            "accepted: network 'online', or the checkpoint of a momentum method"
+        )
+    return dict(state)
+
+
+def load_backbone(
+    path: str | Path,
+    *,
+    backbone_cfg: Mapping[str, Any] | None = None,
+    data_cfg: Mapping[str, Any] | None = None,
+    network: str = "online",
+) -> LoadedBackbone:
+    """Build the network a checkpoint was trained with and load all of its weights, strictly.
+
+    The pretraining config inside the file decides the network. Other people's files have none: then
+    `backbone_cfg` and `data_cfg` do.
+
+    Args:
+        path: the checkpoint.
+        backbone_cfg: name, and optionally kwargs, stem ("auto", "cifar", "imagenet"), stem_stride, method.
+        data_cfg: dataset, and optionally image_size (default: the data set's own, else 224); "auto" chooses
+            the stem from them.
+        network: "online" or "momentum".
+
+    Raises:
+        UserError: as :func:`read_checkpoint` and :func:`backbone_state`; no config in the file and none
+            given; weights that don't fit the network exactly.
+
+    Example:
+        >>> load_backbone("missing.ckpt")
+        Traceback (most recent call last):
+        ...
+        solo_intl.errors.UserError: missing.ckpt: found no such file; accepted: the path of a checkpoint file
+    """
+    checkpoint = read_checkpoint(path)
+    weights = backbone_state(checkpoint, network)
+    cfg = _network_cfg(checkpoint, backbone_cfg, data_cfg)
+    # lazily: reading and refusing a file must work without solo-learn
+    from solo_intl.host import build_backbone, image_size
+
+    cfg.image_size = image_size(cfg) or _image_size(cfg.data)
+    backbone, features_dim = build_backbone(cfg)
+    _load_strictly(backbone, weights, checkpoint.path, cfg)
+    return LoadedBackbone(backbone.eval().requires_grad_(False), features_dim, cfg, checkpoint.path)
+
+
+def _network_cfg(
+    checkpoint: Checkpoint, backbone_cfg: Mapping[str, Any] | None, data_cfg: Mapping[str, Any] | None
+) -> DictConfig:
+    """method, backbone and data.dataset, from the file or else from the caller."""
+    if checkpoint.cfg is not None:
+        cfg = OmegaConf.create(checkpoint.cfg)
+    else:
+        backbone = {"kwargs": {}, "stem": "auto", "stem_stride": 1, **_plain(backbone_cfg)}
+        data = _plain(data_cfg)
+        method = backbone.pop("method", "intl")
+        cfg = OmegaConf.create({"method": method, "backbone": backbone, "data": data})
+    for key, what in (("backbone.name", "resnet18"), ("data.dataset", "cifar10")):
+        if OmegaConf.select(cfg, key) is None:
+            raise UserError(
+                f"{key}: found none, and {checkpoint.path} holds no config that says it; "
+                f"accepted: the value the network was trained with, for example {key}={what}"
+            )
+    return cfg
+
+
+def _plain(cfg: Mapping[str, Any] | None) -> dict[str, Any]:
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg or {}
+    return {key: value for key, value in resolved.items() if value is not None}
+
+
+def _image_size(data: DictConfig) -> int:
+    from solo_intl.data import DATASETS
+
+    info = DATASETS.get(data.dataset)
+    native = info.image_size if info is not None else None
+    return int(data.get("image_size") or native or _DEFAULT_IMAGE_SIZE)
+
+
+def _load_strictly(backbone: nn.Module, weights: dict[str, Tensor], path: Path, cfg: DictConfig) -> None:
+    own = backbone.state_dict()
+    faults = {
+        "missing": [key for key in own if key not in weights],
+        "unexpected": [key for key in weights if key not in own],
+        "of another shape": [
+            f"{key} {list(weights[key].shape)} for {list(own[key].shape)}"
+            for key in own
+            if key in weights and weights[key].shape != own[key].shape
+        ],
+    }
+    if any(faults.values()):
+        found = "; ".join(
+            f"{len(keys)} {fault} ({first_few(keys)})" for fault, keys in faults.items() if keys
+        )
+        stem = cfg.backbone.get("stem")
+        raise UserError(
+            f"{path}: weights don't fit backbone.name={cfg.backbone.name} with backbone.stem={stem} on "
+            f"{cfg.data.dataset}: {found}; accepted: exactly its {len(own)} tensors"
+        )
+    backbone.load_state_dict(weights)

@@ -1,0 +1,51 @@
+"""The fp32 island: INTL computes in fp32 (fp64 for fp64 input) whatever autocast says, gradients included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def compute_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
+    """float64 if any tensor is float64, else float32 (so half precisions are computed in float32)."""
+    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Switch autocast off for the device; devices that know no autocast (such as "meta") need nothing."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device_type=device.type, enabled=False)
+
+
+class _MatMul(torch.autograd.Function):
+    """a @ b whose gradient ignores autocast too.
+
+    Autocast acts on whatever runs while it is on, so a `backward()` called inside the context would compute
+    these gradients in bf16 even though the forward was protected.
+    """
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor) -> Tensor:
+        return a @ b
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = ctx.saved_tensors
+        with without_autocast(grad.device):
+            grad_a = matmul(grad, b.mT) if ctx.needs_input_grad[0] else None
+            grad_b = matmul(a.mT, grad) if ctx.needs_input_grad[1] else None
+        return grad_a, grad_b
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a [n, k] @ b [k, p] -> [n, p], differentiable any number of times. Call it under `without_autocast`."""
+    return _MatMul.apply(a, b)

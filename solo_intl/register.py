@@ -1,0 +1,23 @@
+"""Put INTL into solo-learn's own registry."""
+
+from __future__ import annotations
+
+
+def register() -> None:
+    """Make ``method=intl`` known to solo-learn: ``solo.methods.METHODS["intl"]``. Calling it again is harmless.
+
+    Raises:
+        HostMissing: solo-learn is not installed; the message holds the install command.
+
+    Example:
+        >>> register()
+        >>> register()
+        >>> from solo_intl.host import METHODS
+        >>> METHODS["intl"].__name__
+        'INTL'
+    """
+    from solo_intl import host
+    from solo_intl.methods import INTL
+
+    for registry in (host.SOLO_METHODS, host.METHODS):
+        registry["intl"] = INTL

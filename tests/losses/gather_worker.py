@@ -1,0 +1,57 @@
+"""All ranks of test_gather.py, run as a script: WORLD_SIZE FOLDER.
+
+A script of its own so that torch is imported once, before the ranks are forked and before any of it has run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from solo_intl.losses import INTLLoss
+
+
+def run_rank(rank: int, world_size: int, folder: Path) -> None:
+    dist.init_process_group(
+        "gloo",
+        init_method=(folder / "store").as_uri(),
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(seconds=40),
+    )
+    results: dict[str, object] = {}
+    for name, case in torch.load(folder / "cases.pt").items():
+        count, sizes = case["counts"][rank], case["sizes"]
+        views = [z.split(sizes)[rank].clone().requires_grad_() for z in case["views"][:count]]
+        target = None if case["target"] is None else case["target"].split(sizes)[rank]
+        criterion = INTLLoss(case["beta"], axis=case["axis"], gather_distributed=True, check_finite=True)
+        try:
+            out = criterion(views, target)
+        except ValueError as error:
+            results[name] = str(error)
+            continue
+        out.loss.backward()
+        results[name] = [part.detach() for part in out], [z.grad for z in views]
+    torch.save(results, folder / f"rank{rank}.pt")
+    dist.barrier()  # nobody leaves while another still talks
+    dist.destroy_process_group()
+
+
+def main(world_size: int, folder: Path) -> int:
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=run_rank, args=(rank, world_size, folder)) for rank in range(world_size)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(60)
+        process.kill()
+    return max(abs(process.exitcode or 0) for process in ranks)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))
