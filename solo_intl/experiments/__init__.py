@@ -1,0 +1,24 @@
+"""Analyses and comparisons, each one command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from solo_intl.errors import UserError, nearest
+
+
+def run_experiment(arguments: Sequence[str]) -> None:
+    """``solo-intl experiment NAME [KEY=VALUE ...]``.
+
+    Raises:
+        UserError: no such experiment, or it knows no such key.
+    """
+    from solo_intl.experiments.demo import demo
+
+    experiments: dict[str, Callable[[Sequence[str]], object]] = {"demo": demo}
+    if not arguments:
+        raise UserError(f"solo-intl experiment: found no name, accepted: {', '.join(experiments)}")
+    name, *rest = arguments
+    if name not in experiments:
+        raise UserError(f"solo-intl experiment: found {name!r}, {nearest(name, experiments)}")
+    experiments[name](rest)

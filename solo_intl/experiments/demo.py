@@ -1,0 +1,123 @@
+"""``make demo``: INTL on scikit-learn's digits, beside the same network untrained and raw pixels."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from lightning.pytorch import seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from solo_intl import host
+from solo_intl.commands.report import percent, print_rows
+from solo_intl.config import SCRIPTS
+from solo_intl.data import eval_transform, normalization, open_split
+from solo_intl.engine.precision import cpu_computes_bf16, uses_gpu
+from solo_intl.engine.pretrain import pretrain
+from solo_intl.engine.run_folder import environment, plan_run_folder, write_json
+from solo_intl.errors import UserError, nearest
+from solo_intl.evaluation import (
+    Features,
+    adam_probe,
+    extract_features,
+    knn_accuracy,
+    load_backbone,
+    raw_pixel_features,
+)
+from solo_intl.experiments.figures import demo_figure
+from solo_intl.register import register
+
+NETWORKS = ("raw pixels", "untrained ResNet-18", "INTL ResNet-18")
+OPTIONS = {"seeds": 1, "max_epochs": None, "dir": "runs"}
+
+
+def _options(arguments: Sequence[str]) -> dict[str, Any]:
+    options: dict[str, Any] = dict(OPTIONS)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key not in options or not equals:
+            raise UserError(f"experiment demo: found {argument!r}, {nearest(key, [f'{k}=' for k in options])}")
+        if key != "dir":
+            if not value.isdigit() or int(value) < 1:
+                raise UserError(f"experiment demo, {key}: found {value!r}, accepted: a positive integer")
+            options[key] = int(value)
+        else:
+            options[key] = value
+    return options
+
+
+def digits_config(*overrides: str) -> DictConfig:
+    """The shipped digits configuration, with the stem this machine can afford."""
+    with initialize_config_dir(str(SCRIPTS / "pretrain" / "digits"), version_base="1.2"):
+        cfg = OmegaConf.create(host.plain(compose("intl", overrides=list(overrides))))
+    if not (uses_gpu("auto") or cpu_computes_bf16()):
+        cfg.backbone.stem_stride = 2
+        print("This processor has no fast bf16: using fp32 and a stride-2 stem (a quarter of the work).")
+    return cfg
+
+
+def _accuracies(train: Features, val: Features, seed: int) -> dict[str, float]:
+    return {
+        "knn": float(knn_accuracy(train, val, k=5)["top1"]),
+        "linear": float(adam_probe(train, val, seed=seed).metrics["top1"]),
+    }
+
+
+def _network_accuracies(cfg: DictConfig, backbone: torch.nn.Module, seed: int) -> dict[str, float]:
+    mean, std = normalization(cfg.data)
+    transform = eval_transform(cfg.augmentations[0].crop_size, mean, std)
+    splits = [open_split(cfg.data, split, transform) for split in ("train", "val")]
+    train, val = (extract_features(backbone, split) for split in splits)
+    return _accuracies(train, val, seed)
+
+
+def demo(arguments: Sequence[str]) -> Path:
+    """Pre-train and evaluate; prints a table and writes figure, table and results into one run folder."""
+    options = _options(arguments)
+    register()
+    started = time.perf_counter()
+    overrides = [] if options["max_epochs"] is None else [f"max_epochs={options['max_epochs']}"]
+    cfg = digits_config(*overrides)
+    folder = plan_run_folder(options["dir"], "experiment", "demo")
+    cfg.checkpoint.dir = str(folder)
+
+    raw = [raw_pixel_features(open_split(cfg.data, split)) for split in ("train", "val")]
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in NETWORKS}
+    runs = []
+    for seed in range(options["seeds"]):
+        cfg.seed, cfg.name = seed, f"intl-digits-seed{seed}"
+        results["raw pixels"].append(_accuracies(raw[0], raw[1], seed))
+        seed_everything(seed)
+        untrained, _ = host.build_backbone(OmegaConf.create({**host.plain(cfg), "image_size": None}))
+        results["untrained ResNet-18"].append(_network_accuracies(cfg, untrained, seed))
+        run, final = pretrain(cfg)
+        trained = load_backbone(run / "checkpoints" / "last.ckpt").backbone
+        results["INTL ResNet-18"].append(_network_accuracies(cfg, trained, seed))
+        runs.append({"folder": run.name, "seconds": final["seconds"], "epochs": final["epochs"]})
+
+    rows = [_row(name, results[name]) for name in NETWORKS]
+    seeds = options["seeds"]
+    split = f"{len(raw[0].y)} training, {len(raw[1].y)} test images (stratified, random_state 0)"
+    title = f"digits, {split}, {seeds} seed{'s' * (seeds > 1)}: top-1 accuracy in %"
+    print_rows(title, ("features", "5-NN", "linear"), rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = demo_figure(results, folder / "pretrain", folder / "demo.png", title)
+    seconds = time.perf_counter() - started
+    record = {"split": split, "results": results, "runs": runs, "seconds": round(seconds, 1)}
+    write_json(folder / "results.json", {**record, "environment": environment()})
+    print(f"{seconds:.0f} s in all; figure: {figure}; results: {folder / 'results.json'}")
+    return folder
+
+
+def _row(name: str, seeds: list[dict[str, float]]) -> list[str]:
+    cells = [name]
+    for key in ("knn", "linear"):
+        values = [accuracies[key] for accuracies in seeds]
+        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        cells.append(percent(statistics.mean(values)) + spread)
+    return cells

@@ -1,0 +1,59 @@
+"""Figures of the experiments. Colours survive colour blindness (Okabe and Ito) and print in grey."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+COLOURS = ("#999999", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
+
+
+def read_metric(metrics: Path, name: str) -> list[tuple[int, float]]:
+    """(step, value) of one column of a run's metrics.csv, rows without it skipped."""
+    with metrics.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(name)]
+    return [(int(row["step"]), float(row[name])) for row in rows]
+
+
+def demo_figure(
+    results: Mapping[str, Sequence[Mapping[str, float]]], runs: Path, path: Path, title: str
+) -> Path:
+    """Accuracies beside the baselines, and the trace excess of each run on its way to zero."""
+    figure, (bars, curve) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    width = 0.25
+    for i, (name, seeds) in enumerate(results.items()):
+        for j, key in enumerate(("knn", "linear")):
+            values = [accuracies[key] for accuracies in seeds]
+            mean = statistics.mean(values)
+            error = statistics.stdev(values) if len(values) > 1 else None
+            bar = bars.bar(
+                j + (i - 1) * width, mean, width, yerr=error, color=COLOURS[i], label=name if j == 0 else None
+            )
+            bars.bar_label(bar, fmt="%.1f", fontsize=8)
+    lowest = min(accuracies[key] for seeds in results.values() for accuracies in seeds for key in accuracies)
+    bars.set(ylim=(max(0, lowest - 5), 101), ylabel="top-1 accuracy (%)", xticks=(0, 1))
+    bars.set_xticklabels(["5-NN", "linear"])
+    bars.legend(loc="lower right", fontsize=8)
+    for run in sorted(runs.glob("*/metrics.csv")):
+        points = read_metric(run, "train_trace_excess_step")
+        curve.plot(*zip(*points, strict=True), label=run.parent.name.rsplit("-", 2)[0])
+    curve.set(yscale="log", xlabel="step", ylabel="trace loss over its floor")
+    curve.set_title("distance from a uniform spectrum", fontsize=9)
+    curve.legend(fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return save(figure, path)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write the figure and release it."""
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return path
