@@ -21,12 +21,11 @@ class ImageReadError(UserError):
     """An image that can't be decoded, met while reading it.
 
     A DataLoader re-raises a worker's exception by calling its class with the whole traceback as text; only
-    the last line, the message, is kept, so that the user still sees one line.
+    its end, the message, is kept, so that the user still sees one line.
     """
 
     def __init__(self, message: str) -> None:
-        last = message.strip().splitlines()[-1]
-        super().__init__(last.rpartition(f"{type(self).__name__}: ")[2])
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
 class ImageSource(Protocol):

@@ -139,8 +139,8 @@ def extract_features(
     finally:
         for module, training in modes:
             module.training = training
-    # clone() outside inference mode: an inference tensor could not be used by the probe's autograd
-    x = torch.cat(xs).clone()
+    # joined outside inference mode: inference tensors could not be used by the probe's autograd
+    x = torch.cat(xs)
     _check_finite(x, names, "backbone")
     return Features(x, torch.cat(ys), names)
 

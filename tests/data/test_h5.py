@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import sys
 from pathlib import Path
@@ -56,6 +57,25 @@ def test_the_handle_stays_in_its_process(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(train))
     assert copy.source._file is None
     assert copy[0][0].tobytes() == first
+
+
+def test_a_fork_opens_the_file_for_itself(tmp_path: Path) -> None:
+    write_h5(tmp_path / "a.h5", {"x": 2})
+    train = open_split(_cfg(tmp_path / "a.h5"), "train")
+    first = train[0][0].tobytes()
+    ours = train.source._file  # type: ignore[attr-defined]
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+
+    def child() -> None:
+        pixels = train[0][0].tobytes()
+        answers.put((pixels, train.source._file is ours))  # type: ignore[attr-defined]
+
+    process = context.Process(target=child)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    assert answers.get() == (first, False)
 
 
 def test_bytes_stored_as_opaque_scalars(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,13 @@ def test_a_large_image_loses_its_margin(size: int, shorter: int) -> None:
         image.resize((shorter, shorter), Image.Resampling.BILINEAR), [size, size]
     )
     assert torch.equal(eval_transform(size, ZERO, ONE)(image), functional.to_tensor(expected))
+
+
+def test_transforms_can_be_sent_to_a_worker() -> None:
+    image = _digit(48, 40)
+    sent = pickle.loads(pickle.dumps(eval_transform(32, *normalization({"dataset": "cifar10"}))))
+    assert torch.equal(sent(image), eval_transform(32, *normalization({"dataset": "cifar10"}))(image))
+    assert pickle.loads(pickle.dumps(train_transform(32, ZERO, ONE)))(image).shape == (3, 32, 32)
 
 
 def test_training_crops_and_flips_at_random() -> None:

@@ -66,7 +66,7 @@ def test_whitened_embeddings_are_centred(axis: str) -> None:
 @both_axes
 @pytest.mark.parametrize("shape", [(4, 7), (7, 4)])
 @pytest.mark.parametrize("iterations", [0, 1, 4, 6])
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
+@pytest.mark.parametrize("scale", [1e-3, 300.0])
 def test_gradcheck_iternorm(shape: tuple[int, int], iterations: int, axis: str, scale: float) -> None:
     # Evaluated at scale * unit inputs, so that gradcheck's fixed step suits every scale.
     def function(unit: Tensor) -> Tensor:

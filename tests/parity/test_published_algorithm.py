@@ -99,7 +99,7 @@ def test_iternorm(m: int, d: int, steps: int, axis: str, conditioning: str) -> N
 @pytest.mark.parametrize("axis", ["channel", "batch"])
 @pytest.mark.parametrize("conditioning", CONDITIONING)
 @pytest.mark.parametrize("m, d", SHAPES)
-@pytest.mark.parametrize("steps", [0, 4, 6])
+@pytest.mark.parametrize("steps", [4, 6])
 def test_loss_parts_and_gradients(
     m: int, d: int, steps: int, axis: str, conditioning: str, views: int, with_target: bool
 ) -> None:

@@ -178,8 +178,8 @@ def cells() -> Iterator[Any]:
 
     for name in ("imagenet/intl", "imagenet-100/intl", "cifar/sgd"):
         yield from rows("linear, SGD", f"linear/{name}.yaml", LINEAR_SGD)
-    for name in ("cifar", "digits", "fashion-mnist"):
-        yield from rows("linear, Adam", f"linear/{name}/intl.yaml", LINEAR_ADAM)
+    for name in ("cifar/intl", "digits/intl", "fashion-mnist/intl", "default"):
+        yield from rows("linear, Adam", f"linear/{name}.yaml", LINEAR_ADAM)
     yield from rows("k-NN", "knn/default.yaml", KNN)
 
 
