@@ -33,7 +33,7 @@ def linear_sgd(cfg: DictConfig, backbone: nn.Module, size: int, folder: Path) ->
     cfg.data.num_classes = count_classes(cfg.data)
     trainer = build_trainer(cfg, folder)
     scale_learning_rate(cfg, trainer.world_size)
-    seed_everything(cfg.seed, workers=True)
+    seed_everything(cfg.seed, workers=True, verbose=False)
     # HEAD's linear model reads these two sections in full
     model = host.LinearModel(backbone, OmegaConf.create(host.plain(cfg)))
     if not cfg.performance.disable_channel_last:

@@ -111,7 +111,7 @@ def prepare(cfg: DictConfig) -> Pretraining:
             f"optimizer.batch_size: found {cfg.optimizer.batch_size} on {trainer.world_size} devices, but the training "
             f"split has {len(train)} images; accepted: at most {len(train) // trainer.world_size}"
         )
-    seed_everything(cfg.seed, workers=True)
+    seed_everything(cfg.seed, workers=True, verbose=False)
     try:
         model = host.METHODS[cfg.method](cfg)
     except (TypeError, AssertionError, AttributeError) as error:

@@ -48,6 +48,8 @@ def quiet_lightning() -> None:
         ".*pin_memory.*",
         ".*lr_scheduler.step\\(\\)` before `optimizer.step.*",
         ".*MPS available but not used.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*defined a `validation_step` but have no `val_dataloader`.*",
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", message=message)

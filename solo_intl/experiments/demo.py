@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from lightning.pytorch import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
@@ -18,7 +17,7 @@ from solo_intl.commands.report import percent, print_rows
 from solo_intl.config import SCRIPTS
 from solo_intl.data import eval_transform, normalization, open_split
 from solo_intl.engine.precision import cpu_computes_bf16, uses_gpu
-from solo_intl.engine.pretrain import pretrain
+from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.engine.run_folder import environment, plan_run_folder, write_json
 from solo_intl.errors import UserError, nearest
 from solo_intl.evaluation import (
@@ -92,8 +91,8 @@ def demo(arguments: Sequence[str]) -> Path:
     for seed in range(options["seeds"]):
         cfg.seed, cfg.name = seed, f"intl-digits-seed{seed}"
         results["raw pixels"].append(_accuracies(raw[0], raw[1], seed))
-        seed_everything(seed)
-        untrained, _ = host.build_backbone(OmegaConf.create({**host.plain(cfg), "image_size": None}))
+        # the very weights that pre-training starts from
+        untrained = prepare(OmegaConf.merge(cfg, {"dry_run": True})).model.backbone
         results["untrained ResNet-18"].append(_network_accuracies(cfg, untrained, seed))
         run, final = pretrain(cfg)
         trained = load_backbone(run / "checkpoints" / "last.ckpt").backbone

@@ -93,9 +93,14 @@ def test_a_common_offset_does_not_cancel_the_distances() -> None:
 
 
 def test_autocast_of_the_caller_is_ignored() -> None:
+    # two tight, distant clusters: centring leaves coordinates of 1 and distances of 1e-3, below bf16's step
+    generator = torch.Generator().manual_seed(0)
+    side = torch.tensor([1.0, -1.0]).repeat(150)[:, None]
+    train = side + 1e-3 * torch.randn(300, 16, generator=generator)
+    test = side[:20] + 1e-3 * torch.randn(20, 16, generator=generator)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = knn_scores(TRAIN_X, TRAIN_Y, TEST_X)
-    assert torch.equal(inside, knn_scores(TRAIN_X, TRAIN_Y, TEST_X))
+        inside = knn_scores(train, torch.arange(300), test, k=1)
+    assert torch.equal(inside.argmax(dim=1), torch.cdist(test.double(), train.double()).argmin(dim=1))
 
 
 class LargestTensor(TorchDispatchMode):
@@ -113,11 +118,11 @@ class LargestTensor(TorchDispatchMode):
 
 def test_memory_is_bounded_by_the_block() -> None:
     generator = torch.Generator().manual_seed(0)
-    train, test = torch.rand(3000, 3, generator=generator), torch.rand(2000, 3, generator=generator)
+    train, test = torch.rand(3000, 64, generator=generator), torch.rand(2000, 64, generator=generator)
     with LargestTensor() as largest:
-        knn_scores(train, torch.arange(3000) % 2, test, k=5, block_elements=30_000)
-    # 26,000 is the candidates' index, 2000 x (5 + 8); all distances would be 6,000,000
-    assert largest.numel <= 30_000
+        knn_scores(train, torch.arange(3000) % 2, test, k=5, block_elements=200_000)
+    # the sets themselves have 192,000 and 128,000; all distances at once would be 6,000,000
+    assert largest.numel <= 200_000
 
 
 def test_majority_ties_go_to_the_smallest_label_as_in_scikit_learn() -> None:
