@@ -81,11 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = given[0], given[1:]
     try:
         if command not in COMMANDS:
-
             raise UserError(f"solo-intl: unknown command {command!r}, {nearest(command, COMMANDS)}")
         _dispatch(command, rest)
     except UserError as error:
-        print(f"solo-intl: error: {error}" if not str(error).startswith("solo-intl") else str(error), file=sys.stderr)
+        print(
+            f"solo-intl: error: {error}" if not str(error).startswith("solo-intl") else str(error),
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("solo-intl: interrupted", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def register() -> None:
-    """Make ``method=intl`` known to solo-learn: ``solo.methods.METHODS["intl"]``. Calling it again is harmless.
+    """Make ``method=intl`` known to solo-learn (``solo.methods.METHODS``); a second call changes nothing.
 
     Raises:
         HostMissing: solo-learn is not installed; the message holds the install command.

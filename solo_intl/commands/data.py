@@ -11,5 +11,12 @@ def run() -> None:
     rows = []
     for entry in describe():
         counts = [f"{entry[split]:,}" if entry.get(split) else "-" for split in ("train", "val")]
-        rows.append([entry["name"], "yes" if entry["found"] else "no", *counts, entry["where"] if entry["found"] else entry["get"]])
+        rows.append(
+            [
+                entry["name"],
+                "yes" if entry["found"] else "no",
+                *counts,
+                entry["where"] if entry["found"] else entry["get"],
+            ]
+        )
     print_rows("data sets", ("name", "found", "train", "val", "where, or how to get it"), rows)

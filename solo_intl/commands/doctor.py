@@ -34,7 +34,11 @@ def _cpu_row() -> list[str]:
     flags = cpu_flags()
     bf16 = "computes in bf16" if cpu_computes_bf16() else "no fast bf16"
     amx = "AMX" if "amx_bf16" in flags else "no AMX"
-    return ["processor", f"{os.cpu_count()} cores, {platform.machine()}, {bf16}, {amx}", " ".join(sorted(flags))]
+    return [
+        "processor",
+        f"{os.cpu_count()} cores, {platform.machine()}, {bf16}, {amx}",
+        " ".join(sorted(flags)),
+    ]
 
 
 def run() -> None:
@@ -43,14 +47,24 @@ def run() -> None:
     rows = [
         ["solo_intl", __version__, f"Python {platform.python_version()}"],
         _host_row(),
-        ["torch", f"{torch.__version__}, torchvision {torchvision.__version__}", f"{torch.get_num_threads()} threads"],
+        [
+            "torch",
+            f"{torch.__version__}, torchvision {torchvision.__version__}",
+            f"{torch.get_num_threads()} threads",
+        ],
         _cpu_row(),
         ["GPUs", ", ".join(gpus) or "none", "" if gpus else "everything runs on the processor, slower"],
-        ["precision: auto", resolve_precision("auto", "auto"), "here; set precision=32-true or bf16-mixed to override"],
+        [
+            "precision: auto",
+            resolve_precision("auto", "auto"),
+            "here; set precision=32-true or bf16-mixed to override",
+        ],
     ]
     for module, (purpose, command) in OPTIONAL.items():
         found = importlib.util.find_spec(module) is not None
-        rows.append([module, "found" if found else "missing", purpose if found else f"for {purpose}: {command}"])
+        rows.append(
+            [module, "found" if found else "missing", purpose if found else f"for {purpose}: {command}"]
+        )
     for entry in describe():
         rows.append(
             [

@@ -62,4 +62,6 @@ def open_frozen(cfg: DictConfig, command: str) -> Frozen:
         native = dataset_info(cfg.data.dataset).image_size
         size = native if native is not None else 224
     cfg.pretrained_feature_extractor = str(path)
-    return Frozen(cfg, loaded.backbone.to(memory_format=torch.channels_last), loaded.features_dim, int(size), path)
+    return Frozen(
+        cfg, loaded.backbone.to(memory_format=torch.channels_last), loaded.features_dim, int(size), path
+    )

@@ -18,13 +18,15 @@ PROTOCOLS = ("sgd", "adam")
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Train a linear layer on a frozen backbone; top-1 and top-5 of the last epoch on the validation split."""
+    """Train a linear layer on a frozen backbone; last epoch's top-1 and top-5 on the validation split."""
     protocol = cfg.get("protocol") or "sgd"
     if protocol not in PROTOCOLS:
         raise UserError(f"protocol: found {protocol!r}, {nearest(str(protocol), PROTOCOLS)}")
     for key in ("finetune", "auto_augment", "label_smoothing", "mixup", "cutmix"):
         if cfg.get(key):
-            raise UserError(f"{key}: found {cfg[key]!r}, accepted: false or 0; the paper's linear protocols use none")
+            raise UserError(
+                f"{key}: found {cfg[key]!r}, accepted: false or 0; the paper's linear protocols use none"
+            )
     frozen = open_frozen(cfg, "linear")
     cfg = frozen.cfg
     started = time.perf_counter()

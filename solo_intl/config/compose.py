@@ -16,7 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from solo_intl.config.schema import GROUPS, SCHEMAS, is_known
 from solo_intl.errors import UserError, nearest
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"  # the repository's scripts/, shipped in the wheel
+SCRIPTS = (
+    Path(__file__).resolve().parent.parent / "scripts"
+)  # the repository's scripts/, shipped in the wheel
 DEFAULTS = {
     "pretrain": ("pretrain/digits", "intl"),
     "linear": ("linear", "default"),
@@ -49,7 +51,9 @@ def config_name(folder: Path, name: str) -> str:
     stem = name.removesuffix(".yaml")
     if not (folder / f"{stem}.yaml").is_file():
         there = sorted(file.stem for file in folder.glob("*.yaml"))
-        raise UserError(f"--config-name: no {stem}.yaml in {folder}, accepted: {', '.join(there) or 'none there'}")
+        raise UserError(
+            f"--config-name: no {stem}.yaml in {folder}, accepted: {', '.join(there) or 'none there'}"
+        )
     return stem
 
 
@@ -100,7 +104,7 @@ def spell_override(override: str, command: str) -> str:
 
 
 def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: list[str]) -> Any:
-    """Compose the configuration that ``arguments`` describe and hand it to ``task``.
+    """Compose the configuration that ``arguments`` describe and return what ``task`` makes of it.
 
     Raises:
         UserError: whatever Hydra or OmegaConf refuses, in one line.
@@ -121,16 +125,18 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     original = list(sys.argv)
     before = os.environ.get("HYDRA_FULL_ERROR")
 
-    def restored(cfg: DictConfig) -> Any:
+    results: list[Any] = []  # Hydra's decorator returns nothing
+
+    def restored(cfg: DictConfig) -> None:
         # Lightning starts its other processes from sys.argv, which must name our command again
         sys.argv = original
-        return task(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)))
+        results.append(task(DictConfig(OmegaConf.to_container(cfg, resolve=True))))
 
     # Hydra otherwise prints its own report and exits before the message can be made one line
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [original[0], *quiet, *arguments]
     try:
-        return hydra.main(version_base="1.2", config_path=str(folder), config_name=name)(restored)()
+        hydra.main(version_base="1.2", config_path=str(folder), config_name=name)(restored)()
     except ConfigCompositionException as error:
         raise UserError(_one_line(error.__cause__ or error)) from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -141,6 +147,7 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
+    return results[-1] if results else None
 
 
 def _one_line(error: BaseException) -> str:

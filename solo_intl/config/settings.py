@@ -20,16 +20,22 @@ def _check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: 
     kinds = (int,) if integer else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or value < 0 or (positive and value == 0):
         kind = "integer" if integer else "number"
-        raise UserError(f"{key}: found {value!r}, accepted: a {'positive' if positive else 'non-negative'} {kind}")
+        raise UserError(
+            f"{key}: found {value!r}, accepted: a {'positive' if positive else 'non-negative'} {kind}"
+        )
 
 
 def _check_method(cfg: DictConfig) -> None:
     if cfg.get("method") not in host.METHODS:
-        raise UserError(f"method: found {cfg.get('method')!r}, {nearest(str(cfg.get('method')), host.METHODS)}")
+        raise UserError(
+            f"method: found {cfg.get('method')!r}, {nearest(str(cfg.get('method')), host.METHODS)}"
+        )
     accepted = host.method_keys(cfg.method)
     for key in cfg.get("method_kwargs") or {}:
         if key not in accepted:
-            raise UserError(f"method_kwargs.{key}: unknown key for {cfg.method}, {nearest(str(key), accepted)}")
+            raise UserError(
+                f"method_kwargs.{key}: unknown key for {cfg.method}, {nearest(str(key), accepted)}"
+            )
 
 
 def _check_views(cfg: DictConfig) -> None:
@@ -91,7 +97,9 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
     _check_method(cfg)
     for section in ("data", "optimizer", "backbone"):
         if cfg.get(section) is None:
-            raise UserError(f"{section}: missing, accepted: a section with {', '.join(SCHEMAS['pretrain'][section])}")
+            raise UserError(
+                f"{section}: missing, accepted: a section with {', '.join(SCHEMAS['pretrain'][section])}"
+            )
     with open_dict(cfg):
         cfg.setdefault("method_kwargs", {})
         dataset_info(cfg.data.get("dataset"))
@@ -118,11 +126,15 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
     for key in ("optimizer.classifier_lr", "optimizer.weight_decay"):
         _check_number(cfg, key, positive=False)
     if cfg.backbone.name not in host.BACKBONES:
-        raise UserError(f"backbone.name: found {cfg.backbone.name!r}, {nearest(str(cfg.backbone.name), host.BACKBONES)}")
+        raise UserError(
+            f"backbone.name: found {cfg.backbone.name!r}, {nearest(str(cfg.backbone.name), host.BACKBONES)}"
+        )
     host.stem_kind(host.plain(cfg.backbone), cfg.data.dataset, cfg.image_size)
     host.stem_stride(host.plain(cfg.backbone))
     if (host.plain(cfg.get("auto_umap")) or {}).get("enabled"):
-        raise UserError("auto_umap.enabled: found true, accepted: false (`solo-intl embed` writes features to plot)")
+        raise UserError(
+            "auto_umap.enabled: found true, accepted: false (`solo-intl embed` writes features to plot)"
+        )
     return cfg
 
 
@@ -152,8 +164,8 @@ def newest_checkpoint(root: Path) -> Path:
     found = sorted((root / "pretrain").glob("*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime)
     if not found:
         raise UserError(
-            f"pretrained_feature_extractor: found null and no run under {root / 'pretrain'}, accepted: a checkpoint "
-            "(.ckpt) of `solo-intl pretrain` or solo-learn"
+            f"pretrained_feature_extractor: found null and no run under {root / 'pretrain'}, "
+            "accepted: a checkpoint (.ckpt) of `solo-intl pretrain` or solo-learn"
         )
     return found[-1]
 
@@ -192,6 +204,8 @@ def data_as_pretrained(cfg: DictConfig, pretrained: DictConfig | None) -> DictCo
     for key in ("fraction", "max_images"):
         merged[key] = host.plain(cfg.data).get(key)
     if not merged.get("dataset"):
-        raise UserError("data.dataset: found null and the checkpoint does not say, accepted: a data set's name")
+        raise UserError(
+            "data.dataset: found null and the checkpoint does not say, accepted: a data set's name"
+        )
     dataset_info(merged["dataset"])
     return OmegaConf.create(merged)

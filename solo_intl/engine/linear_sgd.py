@@ -1,4 +1,4 @@
-"""The paper's ImageNet linear protocol: SGD on augmented images through a frozen backbone in evaluation mode."""
+"""The paper's ImageNet linear protocol: SGD on augmented images through a frozen backbone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def linear_sgd(cfg: DictConfig, backbone: nn.Module, size: int, folder: Path) ->
     def loader(dataset: Any, shuffle: bool) -> DataLoader[Any]:
         batch, workers = int(cfg.optimizer.batch_size), int(cfg.data.num_workers)
         return DataLoader(
-            dataset, batch, shuffle, num_workers=workers, drop_last=shuffle and len(dataset) >= batch,
+            dataset,
+            batch,
+            shuffle,
+            num_workers=workers,
+            drop_last=shuffle and len(dataset) >= batch,
             persistent_workers=workers > 0,
         )
 
@@ -51,4 +55,8 @@ def linear_sgd(cfg: DictConfig, backbone: nn.Module, size: int, folder: Path) ->
     trainer.fit(model, loader(train, True), loader(val, False))
     (folder / "hparams.yaml").unlink(missing_ok=True)
     final = trainer.callback_metrics
-    return {"top1": float(final["val_acc1"]), "top5": float(final["val_acc5"]), "loss": float(final["val_loss"])}
+    return {
+        "top1": float(final["val_acc1"]),
+        "top5": float(final["val_acc5"]),
+        "loss": float(final["val_loss"]),
+    }

@@ -23,7 +23,9 @@ def cpu_flags() -> frozenset[str]:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return frozenset()
-    words = {word for line in text.splitlines() if line.startswith(("flags", "Features")) for word in line.split()}
+    words = {
+        word for line in text.splitlines() if line.startswith(("flags", "Features")) for word in line.split()
+    }
     return frozenset(words & {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "asimd", "sve"})
 
 

@@ -92,7 +92,9 @@ def prepare(cfg: DictConfig) -> Pretraining:
     """
     cfg = pretrain_settings(cfg)
     if cfg.data.format == "dali":
-        raise UserError("data.format: found 'dali', accepted here: image_folder, h5 (nvidia-dali is not used)")
+        raise UserError(
+            "data.format: found 'dali', accepted here: image_folder, h5 (nvidia-dali is not used)"
+        )
     mean, std = normalization(cfg.data, cfg.augmentations)
     views = host.build_views(list(cfg.augmentations), mean, std)
     train = open_split(cfg.data, "train", views)
@@ -108,8 +110,8 @@ def prepare(cfg: DictConfig) -> Pretraining:
     scale_learning_rate(cfg, trainer.world_size)
     if len(train) < cfg.optimizer.batch_size * trainer.world_size:
         raise UserError(
-            f"optimizer.batch_size: found {cfg.optimizer.batch_size} on {trainer.world_size} devices, but the training "
-            f"split has {len(train)} images; accepted: at most {len(train) // trainer.world_size}"
+            f"optimizer.batch_size: found {cfg.optimizer.batch_size} on {trainer.world_size} devices, but the "
+            f"training split has {len(train)} images; accepted: at most {len(train) // trainer.world_size}"
         )
     seed_everything(cfg.seed, workers=True, verbose=False)
     try:
@@ -133,7 +135,9 @@ def _resume_from(cfg: DictConfig) -> str | None:
     given = cfg.get("resume_from_checkpoint")
     if given:
         if not Path(given).is_file():
-            raise UserError(f"resume_from_checkpoint: no file {given}, accepted: a checkpoint of the same run")
+            raise UserError(
+                f"resume_from_checkpoint: no file {given}, accepted: a checkpoint of the same run"
+            )
         return str(given)
     return None
 
@@ -184,12 +188,13 @@ def dry_run(cfg: DictConfig) -> dict[str, Any]:
     taken = len(clock.seconds)
     if taken <= SKIPPED_STEPS:
         clock.skip = 0
-    batch = run.cfg.optimizer.batch_size * run.trainer.world_size
+    data, optimizer, world = run.cfg.data, run.cfg.optimizer, run.trainer.world_size
+    images = len(run.train.dataset)  # type: ignore[arg-type]
     return {
         "method": run.cfg.method,
-        "data set": f"{run.cfg.data.dataset}, {len(run.train.dataset):,} images, {run.cfg.data.num_classes} classes",  # type: ignore[arg-type]
-        "global batch": f"{batch} ({run.cfg.optimizer.batch_size} x {run.trainer.world_size})",
-        "learning rate": f"{run.cfg.optimizer.lr:g} effective, classifier {run.cfg.optimizer.classifier_lr:g}",
+        "data set": f"{data.dataset}, {images:,} images, {data.num_classes} classes",
+        "global batch": f"{optimizer.batch_size * world} ({optimizer.batch_size} x {world})",
+        "learning rate": f"{optimizer.lr:g} effective, classifier {optimizer.classifier_lr:g}",
         "steps": f"{run.steps:,} in {run.cfg.max_epochs} epochs",
         "parameters": f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
         "precision": str(run.trainer.precision),

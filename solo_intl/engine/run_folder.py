@@ -21,7 +21,16 @@ from solo_intl.engine.precision import cpu_flags
 from solo_intl.errors import UserError
 
 _SHARED_WITH_CHILDREN = "SOLO_INTL_RUN_FOLDER"
-PACKAGES = ("torch", "torchvision", "lightning", "timm", "torchmetrics", "hydra-core", "numpy", "scikit-learn")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "scikit-learn",
+)
 
 
 def environment() -> dict[str, Any]:
@@ -87,7 +96,9 @@ def open_run_folder(folder: Path, cfg: DictConfig) -> None:
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         write_json(folder / "environment.json", environment())
     except OSError as error:
-        raise UserError(f"checkpoint.dir: cannot write {folder} ({error.strerror}), accepted: a writable folder") from None
+        raise UserError(
+            f"checkpoint.dir: cannot write {folder} ({error.strerror}), accepted: a writable folder"
+        ) from None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -33,9 +33,16 @@ class EpochLines(Callback):
         if not trainer.is_global_zero:
             return
         wanted = ("train_intl_loss_epoch", "train_trace_excess_epoch", "train_loss_epoch", "val_acc1")
-        shown = [f"{k.removesuffix('_epoch')} {float(v):.4g}" for k in wanted if (v := trainer.callback_metrics.get(k)) is not None]
+        shown = [
+            f"{k.removesuffix('_epoch')} {float(v):.4g}"
+            for k in wanted
+            if (v := trainer.callback_metrics.get(k)) is not None
+        ]
         seconds = time.perf_counter() - self.started
-        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {'  '.join(shown)}  {seconds:.1f} s",
+            flush=True,
+        )
 
 
 def quiet_lightning() -> None:
@@ -93,7 +100,9 @@ def _loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
             )
     except ModuleNotFoundError as error:
         package = "wandb" if "wandb" in str(error) else "tensorboard"
-        raise UserError(f"{package}.enabled: found true, but it is not installed: pip install {package}") from None
+        raise UserError(
+            f"{package}.enabled: found true, but it is not installed: pip install {package}"
+        ) from None
     return loggers
 
 

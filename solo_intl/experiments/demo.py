@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,7 +39,9 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if key not in options or not equals:
-            raise UserError(f"experiment demo: found {argument!r}, {nearest(key, [f'{k}=' for k in options])}")
+            raise UserError(
+                f"experiment demo: found {argument!r}, {nearest(key, [f'{k}=' for k in options])}"
+            )
         if key != "dir":
             if not value.isdigit() or int(value) < 1:
                 raise UserError(f"experiment demo, {key}: found {value!r}, accepted: a positive integer")
@@ -67,7 +68,7 @@ def _accuracies(train: Features, val: Features, seed: int) -> dict[str, float]:
     }
 
 
-def _network_accuracies(cfg: DictConfig, backbone: torch.nn.Module, seed: int) -> dict[str, float]:
+def _network_accuracies(cfg: DictConfig, backbone: Any, seed: int) -> dict[str, float]:
     mean, std = normalization(cfg.data)
     transform = eval_transform(cfg.augmentations[0].crop_size, mean, std)
     splits = [open_split(cfg.data, split, transform) for split in ("train", "val")]
@@ -92,7 +93,7 @@ def demo(arguments: Sequence[str]) -> Path:
         cfg.seed, cfg.name = seed, f"intl-digits-seed{seed}"
         results["raw pixels"].append(_accuracies(raw[0], raw[1], seed))
         # the very weights that pre-training starts from
-        untrained = prepare(OmegaConf.merge(cfg, {"dry_run": True})).model.backbone
+        untrained = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).model.backbone
         results["untrained ResNet-18"].append(_network_accuracies(cfg, untrained, seed))
         run, final = pretrain(cfg)
         trained = load_backbone(run / "checkpoints" / "last.ckpt").backbone

@@ -32,9 +32,7 @@ BACKBONES: tuple[str, ...] = generation.BACKBONES
 # solo-learn's own registry: `register` puts our classes here, so its unmodified scripts find them
 SOLO_METHODS: dict[str, type] = generation.SOLO_METHODS
 METHODS: dict[str, type] = {
-    name: generation.adapt(method)
-    for name, method in SOLO_METHODS.items()
-    if name not in ("base", "linear")
+    name: generation.adapt(method) for name, method in SOLO_METHODS.items() if name not in ("base", "linear")
 }
 _BUNDLED = dict(SOLO_METHODS)
 
@@ -49,9 +47,7 @@ def build_view(
     view: DictConfig, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Any], list[Any]]:
     """``num_crops`` draws of one augmentation entry, as a callable from PIL image to a list of tensors."""
-    return generation.NCropAugmentation(  # type: ignore[no-any-return]
-        generation.build_view(view, mean, std), view.num_crops
-    )
+    return generation.NCropAugmentation(generation.build_view(view, mean, std), view.num_crops)
 
 
 def build_views(
@@ -59,7 +55,7 @@ def build_views(
 ) -> Callable[[Any], list[Any]]:
     """All views of one image, in the order of the ``augmentations`` list."""
     pipelines = [build_view(view, mean, std) for view in views]
-    return generation.FullTransformPipeline(pipelines)  # type: ignore[no-any-return]
+    return generation.FullTransformPipeline(pipelines)
 
 
 def build_backbone(cfg: DictConfig) -> tuple[nn.Module, int]:
@@ -75,7 +71,9 @@ def build_backbone(cfg: DictConfig) -> tuple[nn.Module, int]:
     backbone = plain(cfg.backbone)
     name, kwargs = backbone["name"], backbone.get("kwargs") or {}
     if name not in BACKBONES:
-        raise UserError(f"backbone.name: found '{name}', accepted by {HOST.generation}: {', '.join(BACKBONES)}")
+        raise UserError(
+            f"backbone.name: found '{name}', accepted by {HOST.generation}: {', '.join(BACKBONES)}"
+        )
     try:
         network = generation.new_network(name, cfg.get("method") or "intl", kwargs)
     except TypeError as error:

@@ -27,19 +27,19 @@ BACKBONES: tuple[str, ...] = tuple(solo_base.BaseMethod._BACKBONES)
 SOLO_METHODS: dict[str, type] = solo_methods.METHODS
 
 
-class BaseMethod(HostMixin, solo_base.BaseMethod):  # type: ignore[misc]
+class BaseMethod(HostMixin, solo_base.BaseMethod):
     """HEAD's ``BaseMethod(cfg)``."""
 
     _knn_class = mended_knn(WeightedKNNClassifier)
 
 
-class BaseMomentumMethod(HostMixin, solo_base.BaseMomentumMethod):  # type: ignore[misc]
+class BaseMomentumMethod(HostMixin, solo_base.BaseMomentumMethod):
     """HEAD's ``BaseMomentumMethod(cfg)``."""
 
     _knn_class = BaseMethod._knn_class
 
 
-class LinearModel(LinearMixin, SoloLinearModel):  # type: ignore[misc]
+class LinearModel(LinearMixin, SoloLinearModel):
     """HEAD's ``LinearModel(backbone, cfg)``."""
 
     def __init__(self, backbone: nn.Module, cfg: DictConfig) -> None:
@@ -72,4 +72,4 @@ def build_view(view: DictConfig, mean: tuple[float, ...], std: tuple[float, ...]
 
 def method_keys(method: type) -> set[str]:
     """The ``method_kwargs`` keys a bundled method reads; HEAD declares them nowhere but in its code."""
-    return set(re.findall(r"method_kwargs\.(\w+)", inspect.getsource(inspect.getmodule(method))))  # type: ignore[arg-type]
+    return set(re.findall(r"method_kwargs\.(\w+)", inspect.getsource(inspect.getmodule(method))))

@@ -10,9 +10,9 @@ from torchmetrics import Metric
 
 
 def mended_knn(solo_knn: type[Metric]) -> type[Metric]:
-    """A subclass of solo-learn's ``WeightedKNNClassifier`` that constructs, normalises and knows its classes."""
+    """A subclass of solo-learn's ``WeightedKNNClassifier`` that can be constructed and normalises."""
 
-    class OnlineKNN(solo_knn):  # type: ignore[misc, valid-type]
+    class OnlineKNN(solo_knn):
         def __init__(self, k: int = 20, T: float = 0.07, distance_fx: str = "cosine") -> None:
             # solo-learn passes `compute_on_step`, which torchmetrics removed, so its __init__ is skipped
             Metric.__init__(self)

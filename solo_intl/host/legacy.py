@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from argparse import ArgumentParser
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,13 +9,13 @@ from lightning.pytorch import LightningModule
 from omegaconf import DictConfig
 from torch import nn
 from torch.nn import functional as F
-from torchvision import models, transforms
+from torchvision import models
 
 from solo_intl.errors import UserError
 from solo_intl.host.knn import mended_knn
-from solo_intl.host.mixin import HostMixin, LinearMixin, plain
+from solo_intl.host.legacy_arguments import keyword_arguments, own_arguments
+from solo_intl.host.mixin import HostMixin, LinearMixin
 from solo_intl.host.standins import legacy_imports
-from solo_intl.host.stem import CIFAR_DATASETS
 
 with legacy_imports():
     import solo.methods as solo_methods
@@ -27,80 +24,14 @@ with legacy_imports():
     from solo.methods.linear import LinearModel as SoloLinearModel
     from solo.methods.wmse import WMSE as SoloWMSE
     from solo.utils import backbones as solo_backbones
-    from solo.utils import pretrain_dataloader as solo_views
     from solo.utils.knn import WeightedKNNClassifier
     from solo.utils.metrics import accuracy_at_k
     from solo.utils.whitening import Whitening2d
 
-FullTransformPipeline = solo_views.FullTransformPipeline
-NCropAugmentation = solo_views.NCropAugmentation
 BACKBONES: tuple[str, ...] = tuple(solo_base.BaseMethod._SUPPORTED_ENCODERS)
 SOLO_METHODS: dict[str, type] = solo_methods.METHODS
 
 _RENAMED = {"encoder": "backbone", "momentum_encoder": "momentum_backbone"}
-
-
-def _own_defaults(method: type) -> dict[str, Any]:
-    """Defaults that 1.0.2 declares for the arguments of ``method`` in its command-line parser."""
-    add = getattr(method, "add_model_specific_args", None)
-    if add is None:
-        return {}
-    parser = add(ArgumentParser(add_help=False))
-    # DINO's flags go through strtobool, which only ever sees strings on a command line
-    return {action.dest: action.default for action in parser._actions if action.default is not None}
-
-
-def _arguments(method: type) -> list[str]:
-    names: list[str] = []
-    for klass in method.__mro__:
-        if klass.__module__.startswith("solo.") and "__init__" in vars(klass):
-            names += [name for name in inspect.signature(klass.__init__).parameters if name not in names]
-    return [name for name in names if name not in ("self", "args", "kwargs")]
-
-
-def keyword_arguments(cfg: DictConfig, method: type) -> dict[str, Any]:
-    """HEAD's ``cfg`` as the flat keyword arguments of a 1.0.2 method."""
-    accepted = _arguments(method)
-    settings = {name: value for name, value in _own_defaults(method).items() if name in accepted}
-    optimizer, scheduler = plain(cfg.optimizer), plain(cfg.scheduler)
-    kwargs = dict(plain(cfg.backbone).get("kwargs") or {})
-    kwargs["cifar"] = cfg.data.dataset in CIFAR_DATASETS
-    settings.update(
-        encoder=cfg.backbone.name,
-        num_classes=cfg.data.num_classes,
-        backbone_args=kwargs,
-        max_epochs=cfg.max_epochs,
-        batch_size=optimizer["batch_size"],
-        # the host configures optimizer and schedule; these only have to be accepted
-        optimizer="sgd",
-        lars=False,
-        exclude_bias_n_norm=False,
-        extra_optimizer_args={},
-        scheduler="none",
-        lr=optimizer["lr"],
-        weight_decay=optimizer.get("weight_decay", 0.0),
-        classifier_lr=optimizer.get("classifier_lr", 0.1),
-        accumulate_grad_batches=cfg.get("accumulate_grad_batches") or 1,
-        min_lr=scheduler.get("min_lr") or 0.0,
-        warmup_start_lr=scheduler.get("warmup_start_lr") or 0.0,
-        warmup_epochs=scheduler.get("warmup_epochs", 10),
-        num_large_crops=cfg.data.num_large_crops,
-        num_small_crops=cfg.data.num_small_crops,
-        knn_eval=False,
-    )
-    momentum = plain(cfg.get("momentum")) or {}
-    if "base_tau_momentum" in accepted:
-        settings.update(
-            base_tau_momentum=momentum.get("base_tau", 0.99),
-            final_tau_momentum=momentum.get("final_tau", 1.0),
-            momentum_classifier=bool(momentum.get("classifier", False)),
-        )
-    settings.update({k: v for k, v in (plain(cfg.get("method_kwargs")) or {}).items() if k in accepted})
-    if "warmup_teacher_temperature_epochs" in settings:
-        # DINO's temperature table has a negative length when the run is shorter than its warm-up
-        epochs = min(settings["warmup_teacher_temperature_epochs"], cfg.max_epochs)
-        settings["warmup_teacher_temperature_epochs"] = epochs
-    return settings
 
 
 class LegacyFace:
@@ -111,7 +42,7 @@ class LegacyFace:
     last_step = 0
 
     def __init__(self, cfg: DictConfig) -> None:
-        super().__init__(**keyword_arguments(cfg, type(self)))  # type: ignore[call-arg]
+        super().__init__(**keyword_arguments(cfg, type(self)))
         self.validation_step_outputs = []
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -119,31 +50,31 @@ class LegacyFace:
 
     @property
     def encoder(self) -> nn.Module:
-        return self.backbone  # type: ignore[attr-defined, no-any-return]
+        return self.backbone
 
     @property
     def momentum_encoder(self) -> nn.Module:
-        return self.momentum_backbone  # type: ignore[attr-defined, no-any-return]
+        return self.momentum_backbone
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-        outputs = super().validation_step(batch, batch_idx)  # type: ignore[misc]
+        outputs = super().validation_step(batch, batch_idx)
         self.validation_step_outputs.append(outputs)
         return None
 
     def on_validation_epoch_end(self) -> None:
-        super().validation_epoch_end(self.validation_step_outputs)  # type: ignore[misc]
+        super().validation_epoch_end(self.validation_step_outputs)
         self.validation_step_outputs.clear()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Momentum update as on HEAD: per optimizer step, the schedule over the trainer's own step count."""
         if not hasattr(self, "momentum_updater"):
             return
-        step = self.trainer.global_step  # type: ignore[attr-defined]
+        step = self.trainer.global_step
         if step > self.last_step:
-            for online, momentum in self.momentum_pairs:  # type: ignore[attr-defined]
+            for online, momentum in self.momentum_pairs:
                 self.momentum_updater.update(online, momentum)
-            self.log("tau", self.momentum_updater.cur_tau)  # type: ignore[attr-defined]
-            total = self.trainer.estimated_stepping_batches  # type: ignore[attr-defined]
+            self.log("tau", self.momentum_updater.cur_tau)
+            total = self.trainer.estimated_stepping_batches
             self.momentum_updater.update_tau(cur_step=step, max_steps=total)
         self.last_step = step
 
@@ -159,16 +90,16 @@ class _HeadBase(HostMixin, LegacyFace):
         super().__init__(self.add_and_assert_specific_cfg(cfg))
 
     def forward(self, X: torch.Tensor) -> dict[str, Any]:
-        return self.base_forward(_channels_last(X))  # type: ignore[attr-defined, no-any-return]
+        return self.base_forward(_channels_last(X))
 
     def multicrop_forward(self, X: torch.Tensor) -> dict[str, Any]:
-        return {"feats": self.backbone(_channels_last(X))}  # type: ignore[attr-defined]
+        return {"feats": self.backbone(_channels_last(X))}
 
     def base_training_step(self, X: torch.Tensor, targets: torch.Tensor) -> dict[str, Any]:
         return self._base_shared_step(X, targets)
 
     def _base_shared_step(self, X: torch.Tensor, targets: torch.Tensor) -> dict[str, Any]:
-        out = self(X)  # type: ignore[operator]
+        out = self(X)
         logits = out["logits"]
         acc1, acc5 = accuracy_at_k(logits, targets, top_k=(1, min(5, logits.size(1))))
         loss = logits.sum() * 0.0 if self.unlabelled else F.cross_entropy(logits, targets, ignore_index=-1)
@@ -177,9 +108,9 @@ class _HeadBase(HostMixin, LegacyFace):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         _, views, targets = batch
         views = [views] if isinstance(views, torch.Tensor) else views
-        if len(views) != self.num_crops:  # type: ignore[attr-defined]
-            raise UserError(f"augmentations: the batch holds {len(views)} views, the method {self.num_crops}")  # type: ignore[attr-defined]
-        large = self.num_large_crops  # type: ignore[attr-defined]
+        if len(views) != self.num_crops:
+            raise UserError(f"augmentations: the batch holds {len(views)} views, the method {self.num_crops}")
+        large = self.num_large_crops
         per_view = [self.base_training_step(view, targets) for view in views[:large]]
         outs: dict[str, Any] = {key: [out[key] for out in per_view] for key in per_view[0]}
         for small in [self.multicrop_forward(view) for view in views[large:]]:
@@ -192,7 +123,7 @@ class _HeadBase(HostMixin, LegacyFace):
             "train_acc1": outs["acc1"],
             "train_acc5": outs["acc5"],
         }
-        self.log_dict(metrics, on_epoch=True, sync_dist=True)  # type: ignore[attr-defined]
+        self.log_dict(metrics, on_epoch=True, sync_dist=True)
         if self.knn_eval:
             labels = targets.repeat(large)
             known = labels != -1
@@ -206,13 +137,13 @@ def _channels_last(X: torch.Tensor) -> torch.Tensor:
     return X.to(memory_format=torch.channels_last)
 
 
-class BaseMethod(_HeadBase, solo_base.BaseMethod):  # type: ignore[misc]
+class BaseMethod(_HeadBase, solo_base.BaseMethod):
     """HEAD's ``BaseMethod(cfg)``."""
 
     _knn_class = mended_knn(WeightedKNNClassifier)
 
 
-class BaseMomentumMethod(_HeadBase, solo_base.BaseMomentumMethod):  # type: ignore[misc]
+class BaseMomentumMethod(_HeadBase, solo_base.BaseMomentumMethod):
     """HEAD's ``BaseMomentumMethod(cfg)``; ``momentum_forward`` is what a subclass extends."""
 
     _knn_class = BaseMethod._knn_class
@@ -237,7 +168,7 @@ class BaseMomentumMethod(_HeadBase, solo_base.BaseMomentumMethod):  # type: igno
         return outs
 
 
-class _MendedWhitening(Whitening2d):  # type: ignore[misc]
+class _MendedWhitening(Whitening2d):
     """W-MSE's Cholesky whitening through torch.linalg, in place of calls that torch removed."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -252,7 +183,7 @@ class _MendedWhitening(Whitening2d):  # type: ignore[misc]
 
 class _MendWMSE:
     def __init__(self, cfg: DictConfig) -> None:
-        super().__init__(cfg)  # type: ignore[call-arg]
+        super().__init__(cfg)
         solo_whitening = self.whitening
         self.whitening = _MendedWhitening(solo_whitening.output_dim, eps=solo_whitening.eps)
 
@@ -263,7 +194,7 @@ class _MendDINO:
         if len(args) == 1 and not kwargs:
             SoloDINO.clip_gradients(self, args[0])
         else:
-            LightningModule.clip_gradients(self, *args, **kwargs)  # type: ignore[arg-type]
+            LightningModule.clip_gradients(self, *args, **kwargs)
 
 
 _MENDS: dict[type, type] = {SoloWMSE: _MendWMSE, SoloDINO: _MendDINO}
@@ -276,7 +207,7 @@ def adapt(method: type) -> type:
     return type(method.__name__, bases, {"_knn_class": BaseMethod._knn_class})
 
 
-class LinearModel(LinearMixin, SoloLinearModel):  # type: ignore[misc]
+class LinearModel(LinearMixin, SoloLinearModel):
     """HEAD's ``LinearModel(backbone, cfg)``."""
 
     validation_epoch_end = None
@@ -315,40 +246,11 @@ def new_network(name: str, method: str, kwargs: dict[str, Any]) -> nn.Module:
     if name.startswith("resnet"):
         network = getattr(models, name)(**kwargs)
         network.fc = nn.Identity()
-        return network  # type: ignore[no-any-return]
-    return getattr(solo_backbones, name)(**kwargs)  # type: ignore[no-any-return]
-
-
-def build_view(view: DictConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Callable:
-    """The transform of one augmentation entry, in HEAD's order of operations."""
-    size = view.crop_size
-    bicubic = transforms.InterpolationMode.BICUBIC
-    if view.rrc.enabled:
-        scale = (view.rrc.crop_min_scale, view.rrc.crop_max_scale)
-        steps: list[Any] = [transforms.RandomResizedCrop(size, scale=scale, interpolation=bicubic)]
-    else:
-        steps = [transforms.Resize(size, interpolation=bicubic)]
-
-    def sometimes(key: str, make: Callable[[], Any]) -> None:
-        if view[key].prob:
-            steps.append(transforms.RandomApply([make()], p=view[key].prob))
-
-    jitter = view.color_jitter
-    sometimes(
-        "color_jitter",
-        lambda: transforms.ColorJitter(jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue),
-    )
-    if view.grayscale.prob:
-        steps.append(transforms.RandomGrayscale(p=view.grayscale.prob))
-    sometimes("gaussian_blur", solo_views.GaussianBlur)
-    sometimes("solarization", solo_views.Solarization)
-    sometimes("equalization", lambda: transforms.RandomEqualize(p=1.0))
-    if view.horizontal_flip.prob:
-        steps.append(transforms.RandomHorizontalFlip(p=view.horizontal_flip.prob))
-    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])
+        return network
+    return getattr(solo_backbones, name)(**kwargs)
 
 
 def method_keys(method: type) -> set[str]:
     """The ``method_kwargs`` keys a bundled method accepts: its own arguments, not its base classes'."""
-    base = set(_arguments(solo_base.BaseMomentumMethod))
-    return set(_arguments(method)) - base
+    base = set(own_arguments(solo_base.BaseMomentumMethod))
+    return set(own_arguments(method)) - base

@@ -75,15 +75,13 @@ class HostMixin:
 
     def __init__(self, cfg: DictConfig) -> None:
         with disabled_knn(cfg) as knn:
-            super().__init__(cfg)  # type: ignore[call-arg]
+            super().__init__(cfg)
         self.unlabelled = bool(OmegaConf.select(cfg, "data.no_labels", default=False))
         self.cfg = cfg
         self._install_stems()
         if knn.get("enabled"):
             self.knn_eval = True
-            self.knn = self._knn_class(
-                k=knn.get("k", 20), distance_fx=knn.get("distance_func", "euclidean")
-            )
+            self.knn = self._knn_class(k=knn.get("k", 20), distance_fx=knn.get("distance_func", "euclidean"))
 
     def _install_stems(self) -> None:
         backbone = plain(self.cfg.backbone)
@@ -93,11 +91,11 @@ class HostMixin:
         replaced = install_stem(online, kind, stem_stride(backbone))
         if replaced and momentum is not None:
             install_stem(momentum, kind, stem_stride(backbone))
-            momentum.conv1.weight.data.copy_(online.conv1.weight.data)  # type: ignore[union-attr, operator]
-            momentum.conv1.weight.requires_grad = False  # type: ignore[union-attr]
+            momentum.conv1.weight.data.copy_(online.conv1.weight.data)
+            momentum.conv1.weight.requires_grad = False
 
     def _base_shared_step(self, X: torch.Tensor, targets: torch.Tensor) -> dict[str, Any]:
-        out = super()._base_shared_step(X, targets)  # type: ignore[misc]
+        out = super()._base_shared_step(X, targets)
         if self.unlabelled:
             # cross-entropy over no labels at all is NaN; the zero keeps the classifier in the graph for DDP
             out["loss"] = out["logits"].sum() * 0.0
@@ -105,24 +103,24 @@ class HostMixin:
 
     def configure_optimizers(self) -> Any:
         settings = settings_from(self.cfg)
-        optimizer = make_optimizer(self.learnable_params, settings)  # type: ignore[attr-defined]
+        optimizer = make_optimizer(self.learnable_params, settings)
         return with_schedule(self, optimizer, settings)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the resolved config so that evaluation can rebuild the network from the file alone."""
-        super().on_save_checkpoint(checkpoint)  # type: ignore[misc]
+        super().on_save_checkpoint(checkpoint)
         checkpoint[CHECKPOINT_KEY] = {"cfg": plain(self.cfg)}
 
 
 class LinearMixin:
-    """HEAD's ``LinearModel(backbone, cfg)`` face: our schedules, and top-5 that survives fewer than 5 classes."""
+    """HEAD's ``LinearModel(backbone, cfg)``: our schedules, and top-5 that survives fewer than 5 classes."""
 
     cfg: DictConfig
 
     def measure(self, batch: Any) -> tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Batch size, cross-entropy, top-1 and top-5 (top-C below five classes) in percent."""
         X, targets = batch
-        logits = self(X)["logits"]  # type: ignore[operator]
+        logits = self(X)["logits"]
         loss = nn.functional.cross_entropy(logits, targets)
         ranked = logits.topk(min(5, logits.size(1)), dim=1).indices.eq(targets[:, None])
         acc1, acc5 = (100 * ranked[:, :k].any(dim=1).float().mean().view(1) for k in (1, ranked.size(1)))
@@ -130,5 +128,5 @@ class LinearMixin:
 
     def configure_optimizers(self) -> Any:
         settings = settings_from(self.cfg)
-        optimizer = make_optimizer([{"params": self.classifier.parameters()}], settings)  # type: ignore[attr-defined]
+        optimizer = make_optimizer([{"params": self.classifier.parameters()}], settings)
         return with_schedule(self, optimizer, settings)

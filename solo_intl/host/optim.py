@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, MultiStepLR
 
 from solo_intl.errors import UserError
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": torch.optim.SGD,
     "lars": Lars,
     "adam": torch.optim.Adam,
@@ -99,7 +99,9 @@ def make_optimizer(groups: Iterable[Group], settings: OptimSettings) -> Optimize
         raise UserError(f"optimizer.kwargs: found {settings.kwargs}; {settings.name} says: {error}") from None
 
 
-def warmup_cosine(total: float, warmup: float, base: float, start: float, end: float) -> Callable[[int], float]:
+def warmup_cosine(
+    total: float, warmup: float, base: float, start: float, end: float
+) -> Callable[[int], float]:
     """Multiplier of ``base`` at step t: linear from ``start`` over ``warmup`` steps, then cosine to ``end``.
 
     Example:

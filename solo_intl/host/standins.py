@@ -1,4 +1,4 @@
-"""Modules that solo-learn 1.0.2 imports and today's stack no longer has, present only while it is imported."""
+"""Modules that solo-learn 1.0.2 imports and today's stack lacks, present only while it is imported."""
 
 from __future__ import annotations
 

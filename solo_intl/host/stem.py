@@ -20,8 +20,8 @@ def stem_kind(backbone: dict[str, Any], dataset: str | None, image_size: int | N
         UserError: ``backbone.stem`` is not one of auto, cifar, imagenet.
 
     Example:
-        >>> stem_kind({}, "custom", 48), stem_kind({}, "custom", 224), stem_kind({"stem": "imagenet"}, "custom", 32)
-        ('cifar', 'imagenet', 'imagenet')
+        >>> stem_kind({}, "custom", 48), stem_kind({}, "custom", 224)
+        ('cifar', 'imagenet')
     """
     stem = backbone.get("stem") or "auto"
     if stem not in STEMS:
@@ -54,7 +54,11 @@ def install_stem(network: nn.Module, kind: str, stride: int = 1) -> bool:
     else:
         kernel, steps, padding, pool = 7, 2, 3, (3, 2, 1)
     pooled = isinstance(network.maxpool, nn.MaxPool2d)
-    if conv.kernel_size == (kernel, kernel) and conv.stride == (steps, steps) and pooled == (pool is not None):
+    if (
+        conv.kernel_size == (kernel, kernel)
+        and conv.stride == (steps, steps)
+        and pooled == (pool is not None)
+    ):
         return False
     network.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, kernel, steps, padding, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")

@@ -50,7 +50,9 @@ def intl_defaults(cfg: DictConfig) -> DictConfig:
     if kwargs.axis not in ("channel", "batch"):
         raise UserError(f"method_kwargs.axis: found {kwargs.axis!r}, accepted: channel, batch")
     if kwargs.beta is not None and not isinstance(kwargs.beta, int | float):
-        raise UserError(f"method_kwargs.beta: found {kwargs.beta!r}, accepted: a number, or null for the rule")
+        raise UserError(
+            f"method_kwargs.beta: found {kwargs.beta!r}, accepted: a number, or null for the rule"
+        )
     return cfg
 
 
@@ -74,7 +76,7 @@ class INTL(BaseMethod):
     @staticmethod
     def add_and_assert_specific_cfg(cfg: DictConfig) -> DictConfig:
         # ours first: HEAD's base class fills in a schedule of its own
-        return super(INTL, INTL).add_and_assert_specific_cfg(intl_defaults(cfg))  # type: ignore[no-any-return]
+        return super(INTL, INTL).add_and_assert_specific_cfg(intl_defaults(cfg))
 
     @property
     def learnable_params(self) -> list[dict[str, Any]]:
@@ -91,8 +93,9 @@ class INTL(BaseMethod):
         m, d = self.global_batch, kwargs.proj_output_dim
         if kwargs.axis == "channel" and m >= d:
             rank_zero_warn(
-                f"INTL: the global batch {m} is not smaller than the embedding size {d}, so channel whitening "
-                f"cannot make all {m} eigenvalues equal; raise method_kwargs.proj_output_dim or lower the batch"
+                f"INTL: the global batch {m} is not smaller than the embedding size {d}, so channel "
+                f"whitening cannot make all {m} eigenvalues equal; raise method_kwargs.proj_output_dim "
+                "or lower the batch"
             )
         size = whitened_size(m, d, kwargs.axis)
         beta = kwargs.beta
@@ -102,7 +105,9 @@ class INTL(BaseMethod):
             except ValueError as error:
                 raise UserError(f"method_kwargs.beta: found null, but {error}") from None
         if beta <= 0:
-            rank_zero_warn(f"INTL: beta is {beta:g}; without a positive trace loss the embedding may collapse")
+            rank_zero_warn(
+                f"INTL: beta is {beta:g}; without a positive trace loss the embedding may collapse"
+            )
 
     def forward(self, X: torch.Tensor) -> dict[str, Any]:
         out = super().forward(X)
@@ -133,5 +138,8 @@ class INTL(BaseMethod):
             "train_trace_excess": intl.trace - 2 * floor,
         }
         self.log_dict(
-            {name: value.detach() for name, value in parts.items()}, on_step=True, on_epoch=True, sync_dist=True
+            {name: value.detach() for name, value in parts.items()},
+            on_step=True,
+            on_epoch=True,
+            sync_dist=True,
         )

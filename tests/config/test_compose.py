@@ -24,7 +24,10 @@ def test_default_is_digits_and_says_so(capsys):
     assert "scripts/pretrain/digits/intl.yaml" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", ["scripts/pretrain/cifar", "scripts/pretrain/cifar/", "pretrain/cifar", str(SCRIPTS / "pretrain/cifar")])
+@pytest.mark.parametrize(
+    "path",
+    ["scripts/pretrain/cifar", "scripts/pretrain/cifar/", "pretrain/cifar", str(SCRIPTS / "pretrain/cifar")],
+)
 @pytest.mark.parametrize("name", ["intl", "intl.yaml"])
 def test_config_path_as_in_solo_learn_or_shipped(path: str, name: str, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no checkout in sight
@@ -41,7 +44,14 @@ def test_a_folder_in_the_working_directory_wins(tmp_path: Path, monkeypatch):
 
 
 def test_overrides_with_and_without_hydras_plus():
-    cfg = compose("optimizer.lr=0.7", "scheduler.min_lr=0", "++seed=3", "+limit_val_batches=1", "max_epochs=2", "method_kwargs.beta=0.5")
+    cfg = compose(
+        "optimizer.lr=0.7",
+        "scheduler.min_lr=0",
+        "++seed=3",
+        "+limit_val_batches=1",
+        "max_epochs=2",
+        "method_kwargs.beta=0.5",
+    )
     assert (cfg.optimizer.lr, cfg.scheduler.min_lr, cfg.seed, cfg.limit_val_batches) == (0.7, 0, 3, 1)
     assert (cfg.max_epochs, cfg.method_kwargs.beta) == (2, 0.5)
 
@@ -67,7 +77,10 @@ def test_nothing_is_written_where_it_runs(tmp_path: Path, monkeypatch):
         (["optimiser.lr=1"], r"optimiser.lr: unknown key, nearest: optimizer"),
         (["max_epoch=1"], r"max_epoch: unknown key, nearest: max_epochs"),
         (["--config-path", "nowhere"], r"--config-path: no folder nowhere here, nor .*scripts/nowhere"),
-        (["--config-path", "pretrain/cifar", "--config-name", "byoll"], r"--config-name: no byoll.yaml in .*cifar, accepted: .*intl"),
+        (
+            ["--config-path", "pretrain/cifar", "--config-name", "byoll"],
+            r"--config-name: no byoll.yaml in .*cifar, accepted: .*intl",
+        ),
         (["--config-name"], r"--config-name: found nothing after it"),
         (["augmentations=nothing"], r"configuration: .*nothing"),
         (["optimizer.lr=[1"], r"configuration: "),

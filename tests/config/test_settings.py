@@ -1,5 +1,5 @@
-"""Claims: learning rates scale with batch x devices / 256 however devices are spelled; unknown keys in YAML are
-named with the nearest; views are counted as solo-learn counts them; missing essentials are named."""
+"""Claims: learning rates scale with batch x devices / 256 however devices are spelled; unknown keys in YAML
+are named with the nearest; views are counted as solo-learn counts them; missing essentials are named."""
 
 from __future__ import annotations
 
@@ -34,10 +34,13 @@ def test_nodes_count(make_cfg):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"optimizer__momentun": 0.9}, r"optimizer.momentun: unknown key, nearest: "),
+        ({"optimizer__weigth_decay": 0.9}, r"optimizer.weigth_decay: unknown key, nearest: weight_decay"),
         ({"lr": 0.1}, r"lr: unknown key, "),
         ({"method": "intll"}, r"method: found 'intll', nearest: intl"),
-        ({"method_kwargs__projhidden_dim": 3}, r"method_kwargs.projhidden_dim: unknown key for intl, nearest: proj_hidden_dim"),
+        (
+            {"method_kwargs__projhidden_dim": 3},
+            r"method_kwargs.projhidden_dim: unknown key for intl, nearest: proj_hidden_dim",
+        ),
         ({"data__dataset": "cifar"}, r"data.dataset: found 'cifar', accepted: .*cifar10"),
         ({"backbone__name": "resnet81"}, r"backbone.name: found 'resnet81', nearest: resnet18"),
         ({"optimizer__batch_size": 0}, r"optimizer.batch_size: found 0, accepted: a positive integer"),
@@ -80,7 +83,9 @@ def test_every_method_knows_its_keys():
         assert not keys & {"lr", "batch_size", "num_classes"}, name
 
 
-@pytest.mark.parametrize(("given", "expected"), [("32", "32-true"), (32, "32-true"), ("bf16-mixed", "bf16-mixed")])
+@pytest.mark.parametrize(
+    ("given", "expected"), [("32", "32-true"), (32, "32-true"), ("bf16-mixed", "bf16-mixed")]
+)
 def test_precision_spellings(given: object, expected: str):
     assert resolve_precision(given, "cpu") == expected
 
@@ -96,7 +101,9 @@ def test_half_precision_on_a_processor_falls_back_with_a_word():
 
 
 def test_evaluation_data_follow_the_pretraining_run():
-    before = OmegaConf.create({"data": {"dataset": "custom", "train_path": "a", "val_path": "b", "max_images": 7}})
+    before = OmegaConf.create(
+        {"data": {"dataset": "custom", "train_path": "a", "val_path": "b", "max_images": 7}}
+    )
     same = data_as_pretrained(OmegaConf.create({"data": {"dataset": None, "val_path": "c"}}), before)
     assert (same.dataset, same.train_path, same.val_path, same.max_images) == ("custom", "a", "c", None)
     other = data_as_pretrained(OmegaConf.create({"data": {"dataset": "digits"}}), before)

@@ -119,7 +119,9 @@ def test_lars_matches_its_closed_form(clip: bool, decay: float):
 
 
 def test_split_decay_separates_one_dimensional_parameters():
-    groups = split_decay([{"name": "backbone", "params": [parameter(2, 2), parameter(2)], "weight_decay": 0.1}])
+    groups = split_decay(
+        [{"name": "backbone", "params": [parameter(2, 2), parameter(2)], "weight_decay": 0.1}]
+    )
     assert [(g["name"], g["weight_decay"], len(g["params"])) for g in groups] == [
         ("backbone", 0.1, 1),
         ("backbone_no_decay", 0.0, 1),

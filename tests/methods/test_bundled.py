@@ -62,7 +62,9 @@ def test_trains(method: str, make_cfg, monkeypatch: pytest.MonkeyPatch):
     state = saved["state_dict"]
     assert all(value.isfinite().all() for value in state.values() if value.is_floating_point())
     assert not any(key.startswith(("encoder.", "momentum_encoder.")) for key in state)
-    assert not torch.equal(state["backbone.layer4.1.conv2.weight"], before["conv"]), "the backbone did not learn"
+    assert not torch.equal(state["backbone.layer4.1.conv2.weight"], before["conv"]), (
+        "the backbone did not learn"
+    )
 
 
 def test_every_method_of_this_host_is_covered():
