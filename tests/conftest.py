@@ -78,7 +78,7 @@ def make_cfg(tmp_path: Path) -> Callable[..., DictConfig]:
             }
         )
         for key, value in overrides.items():
-            OmegaConf.update(cfg, key.replace("__", "."), value, force_add=True)
+            OmegaConf.update(cfg, key.replace("__", "."), value, merge=False, force_add=True)
         return cfg
 
     return make

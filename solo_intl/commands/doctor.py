@@ -12,8 +12,8 @@ import torchvision
 from solo_intl._version import __version__
 from solo_intl.commands.report import print_rows
 from solo_intl.data import describe
+from solo_intl.detect import INSTALL_HEAD, HostMissing, find_host
 from solo_intl.engine.precision import cpu_computes_bf16, cpu_flags, resolve_precision
-from solo_intl.host.detect import INSTALL_HEAD, HostMissing, find_host
 
 OPTIONAL = {
     "h5py": ("data.format=h5", "pip install h5py"),

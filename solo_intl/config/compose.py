@@ -126,11 +126,15 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     before = os.environ.get("HYDRA_FULL_ERROR")
 
     results: list[Any] = []  # Hydra's decorator returns nothing
+    mistakes: list[UserError] = []
 
     def restored(cfg: DictConfig) -> None:
         # Lightning starts its other processes from sys.argv, which must name our command again
         sys.argv = original
-        results.append(task(DictConfig(OmegaConf.to_container(cfg, resolve=True))))
+        try:
+            results.append(task(DictConfig(OmegaConf.to_container(cfg, resolve=True))))
+        except UserError as error:  # Hydra would print the overrides before passing it on
+            mistakes.append(error)
 
     # Hydra otherwise prints its own report and exits before the message can be made one line
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -147,6 +151,8 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
+    if mistakes:
+        raise mistakes[0]
     return results[-1] if results else None
 
 

@@ -13,21 +13,10 @@ from solo_intl.errors import UserError, nearest
 ANY: dict[str, Any] = {"*": None}  # a section whose keys somebody else checks
 
 _DATA = dict.fromkeys(
-    [
-        "dataset",
-        "train_path",
-        "val_path",
-        "format",
-        "num_workers",
-        "no_labels",
-        "fraction",
-        "max_images",
-        "subset_seed",
-        "download",
-        "num_classes",
-        "num_large_crops",
-        "num_small_crops",
-    ]
+    (
+        *("dataset", "train_path", "val_path", "format", "num_workers", "no_labels", "fraction"),
+        *("max_images", "subset_seed", "download", "num_classes", "num_large_crops", "num_small_crops"),
+    )
 )
 _RUN: dict[str, Any] = {
     "name": None,

@@ -110,8 +110,9 @@ def prepare(cfg: DictConfig) -> Pretraining:
     scale_learning_rate(cfg, trainer.world_size)
     if len(train) < cfg.optimizer.batch_size * trainer.world_size:
         raise UserError(
-            f"optimizer.batch_size: found {cfg.optimizer.batch_size} on {trainer.world_size} devices, but the "
-            f"training split has {len(train)} images; accepted: at most {len(train) // trainer.world_size}"
+            f"optimizer.batch_size: found {cfg.optimizer.batch_size} on {trainer.world_size} devices, "
+            f"but the training split has {len(train)} images; accepted: at most "
+            f"{len(train) // trainer.world_size}"
         )
     seed_everything(cfg.seed, workers=True, verbose=False)
     try:

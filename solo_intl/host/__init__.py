@@ -12,8 +12,8 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
+from solo_intl.detect import HEAD, LEGACY, HostInfo, HostMissing, find_host, prefer
 from solo_intl.errors import UserError
-from solo_intl.host.detect import HEAD, LEGACY, HostInfo, HostMissing, find_host, prefer
 from solo_intl.host.mixin import CHECKPOINT_KEY, image_size, plain
 from solo_intl.host.stem import feature_size, install_stem, stem_kind, stem_stride
 

@@ -14,6 +14,7 @@ from torchvision import models
 from solo_intl.errors import UserError
 from solo_intl.host.knn import mended_knn
 from solo_intl.host.legacy_arguments import keyword_arguments, own_arguments
+from solo_intl.host.legacy_views import FullTransformPipeline, NCropAugmentation, build_view
 from solo_intl.host.mixin import HostMixin, LinearMixin
 from solo_intl.host.standins import legacy_imports
 
@@ -30,6 +31,20 @@ with legacy_imports():
 
 BACKBONES: tuple[str, ...] = tuple(solo_base.BaseMethod._SUPPORTED_ENCODERS)
 SOLO_METHODS: dict[str, type] = solo_methods.METHODS
+
+__all__ = [
+    "BACKBONES",
+    "SOLO_METHODS",
+    "BaseMethod",
+    "BaseMomentumMethod",
+    "FullTransformPipeline",
+    "LinearModel",
+    "NCropAugmentation",
+    "adapt",
+    "build_view",
+    "method_keys",
+    "new_network",
+]
 
 _RENAMED = {"encoder": "backbone", "momentum_encoder": "momentum_backbone"}
 

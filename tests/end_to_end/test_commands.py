@@ -1,0 +1,247 @@
+"""Claims: pretrain, linear (both protocols), knn and embed run one after the other on a checkpoint that names
+everything they need; each writes one folder and nothing elsewhere; a resumed run continues; mistakes are one
+line on stderr with exit code 2 and leave nothing behind; solo-learn's own checkpoints are read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from solo_intl.cli import main
+from solo_intl.evaluation import load_backbone
+
+SMALL = [
+    "max_epochs=1",
+    "data.num_workers=0",
+    "data.max_images=64",
+    "optimizer.batch_size=16",
+    "backbone.stem_stride=2",
+    "method_kwargs.proj_hidden_dim=32",
+    "method_kwargs.proj_output_dim=64",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of one small pre-training run on digits."""
+    place = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.delenv("SOLO_INTL_RUN_FOLDER", raising=False)
+        assert main(["pretrain", *SMALL]) == 0
+    return place
+
+
+def newest(place: Path, command: str) -> Path:
+    folders = sorted((place / "runs" / command).iterdir(), key=lambda p: p.stat().st_mtime)
+    return folders[-1]
+
+
+def test_pretrain_writes_one_folder_and_nothing_elsewhere(trained: Path):
+    assert [p.name for p in trained.iterdir()] == ["runs"]
+    folder = newest(trained, "pretrain")
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert files == {
+        "config.yaml",
+        "environment.json",
+        "metrics.csv",
+        "metrics.json",
+        "checkpoints/last.ckpt",
+    }
+    final = json.loads((folder / "metrics.json").read_text())
+    assert final["steps"] == 4
+    assert {"train_intl_loss_epoch", "train_trace_excess_epoch", "val_acc1"} <= set(final["metrics"])
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["solo-learn"]["generation"] in ("head", "1.0.2")
+    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
+    with (folder / "metrics.csv").open() as file:
+        assert len(list(csv.DictReader(file))) >= 1
+
+
+@pytest.mark.parametrize("command", ["knn", "linear"])
+def test_evaluation_takes_the_newest_run_by_default(trained: Path, command: str, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    extra = ["max_epochs=5"] if command == "linear" else []
+    assert main([command, *extra]) == 0
+    out = capsys.readouterr().out
+    assert "using runs/pretrain" in out
+    assert "digits" in out
+    metrics = json.loads((newest(trained, command) / "metrics.json").read_text())["metrics"]
+    assert 0 < metrics["top1"] <= metrics["top5"] <= 100
+
+
+def test_knn_is_what_the_checkpoint_gives_and_repeats(trained: Path, monkeypatch):
+    monkeypatch.chdir(trained)
+    for _ in range(2):
+        assert main(["knn"]) == 0
+    runs = sorted((trained / "runs" / "knn").iterdir())
+    figures = [json.loads((run / "metrics.json").read_text())["metrics"]["top1"] for run in runs[-2:]]
+    assert figures[0] == figures[1]
+
+
+def test_linear_by_sgd_leaves_the_backbone_alone(trained: Path, monkeypatch):
+    monkeypatch.chdir(trained)
+    arguments = [
+        "linear",
+        "--config-path=linear/cifar",
+        "--config-name=sgd",
+        "data.dataset=digits",
+        "max_epochs=1",
+        "data.num_workers=0",
+        "optimizer.batch_size=256",
+        f"pretrained_feature_extractor={newest(trained, 'pretrain') / 'checkpoints' / 'last.ckpt'}",
+    ]
+    assert main(arguments) == 0
+    folder = newest(trained, "linear")
+    before = load_backbone(newest(trained, "pretrain") / "checkpoints" / "last.ckpt").backbone.state_dict()
+    after = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for key, value in before.items():
+        # running statistics too: the backbone was in evaluation mode
+        torch.testing.assert_close(after[f"backbone.{key}"], value, rtol=0, atol=0)
+    assert 0 <= json.loads((folder / "metrics.json").read_text())["metrics"]["top1"] <= 100
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_embed_own_folder(trained: Path, tmp_path: Path, kind: str, monkeypatch):
+    monkeypatch.chdir(trained)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, shade in (("b.png", 200), ("a.jpg", 20)):
+        Image.new("RGB", (30, 20), (shade, 0, 0)).save(photos / name)
+    assert main(["embed", f"folder={photos}", f"format={kind}"]) == 0
+    folder = newest(trained, "embed")
+    if kind == "csv":
+        x = np.load(folder / "features.npy")
+        rows = list(csv.DictReader((folder / "names.csv").open()))
+        assert [row["name"] for row in rows] == ["a.jpg", "b.png"]
+    else:
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(folder / "embeddings.parquet")
+        x = np.array(table["feature"].to_pylist())
+        assert table["name"].to_pylist() == ["a.jpg", "b.png"]
+    assert x.shape == (2, 512)
+    assert not np.allclose(x[0], x[1])
+
+
+def test_resume_continues_where_it_stood(trained: Path, monkeypatch):
+    monkeypatch.chdir(trained)
+    last = newest(trained, "pretrain") / "checkpoints" / "last.ckpt"
+    assert main(["pretrain", *SMALL, "max_epochs=2", f"resume_from_checkpoint={last}"]) == 0
+    final = json.loads((newest(trained, "pretrain") / "metrics.json").read_text())
+    assert (final["steps"], final["epochs"]) == (8, 2)
+
+
+def test_dry_run_measures_and_writes_nothing(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["pretrain", "--dry-run", *SMALL, "max_epochs=3"]) == 0
+    out = capsys.readouterr().out
+    for line in ("0.01875 effective", "12 in 3 epochs", "million", "GiB", "estimated training time"):
+        assert line in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrian"], "unknown command 'pretrian', nearest: pretrain"),
+        (["pretrain", "optimizer.lrr=1"], "optimizer.lrr: unknown key, nearest: lr"),
+        (["pretrain", "method=intll"], "method: found 'intll', nearest: intl"),
+        (["pretrain", "method_kwargs.hidden=3"], "method_kwargs.hidden: unknown key for intl, nearest"),
+        (["pretrain", "data.dataset=custom", "data.train_path=nowhere"], "data.train_path: "),
+        (["pretrain", "data.dataset=cifar10", "data.download=false"], "data.train_path"),
+        (["pretrain", "data.format=dali"], "data.format: found 'dali'"),
+        (["pretrain", "optimizer.batch_size=5000"], "optimizer.batch_size: found 5000 on 1 devices"),
+        (["pretrain", "precision=half"], "precision: found 'half'"),
+        (["pretrain", "wandb.enabled=true"], "wandb.enabled: found true, but it is not installed"),
+        (["pretrain", "resume_from_checkpoint=none.ckpt"], "resume_from_checkpoint: no file none.ckpt"),
+        (["knn"], "pretrained_feature_extractor: found null and no run under"),
+        (["knn", "pretrained_feature_extractor=no.ckpt"], "no.ckpt"),
+        (["linear", "protocol=adamw"], "protocol: found 'adamw', nearest: adam"),
+        (["embed", "format=npz"], "format: found 'npz'"),
+        (["doctor", "now"], "solo-intl doctor: found 'now', accepted: no arguments"),
+        (["experiment", "dmeo"], "found 'dmeo', nearest: demo"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch, capsys
+):
+    if arguments[-1].startswith("wandb"):
+        import importlib.util
+
+        if importlib.util.find_spec("wandb"):
+            pytest.skip("wandb is installed here; the case needs it missing")
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "given, using" not in line]
+    assert len(errors) == 1, errors
+    assert message in errors[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_checkpoint_is_refused_in_one_line(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    bad = tmp_path / "bad.ckpt"
+    bad.write_bytes(b"not a checkpoint")
+    assert main(["knn", f"pretrained_feature_extractor={bad}"]) == 2
+    assert len([e for e in capsys.readouterr().err.splitlines() if "bad.ckpt" in e]) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.ckpt"]
+
+
+def test_same_seed_same_numbers(tmp_path: Path, monkeypatch):
+    losses = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        monkeypatch.delenv("SOLO_INTL_RUN_FOLDER", raising=False)
+        assert main(["pretrain", *SMALL, "seed=3"]) == 0
+        final = json.loads((newest(tmp_path / place, "pretrain") / "metrics.json").read_text())
+        losses.append(final["metrics"]["train_intl_loss_epoch"])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_the_papers_cifar_yaml_starts_and_steps(tmp_path: Path, dataset: str, monkeypatch):
+    import cifar_files
+
+    monkeypatch.chdir(tmp_path)
+    write = cifar_files.write_cifar10 if dataset == "cifar10" else cifar_files.write_cifar100
+    write(tmp_path / "datasets", 60 if dataset == "cifar10" else 300, 0)
+    arguments = ["--config-path=scripts/pretrain/cifar", "--config-name=intl", f"data.dataset={dataset}"]
+    fast = ["max_epochs=1", "limit_train_batches=1", "limit_val_batches=1", "data.num_workers=0"]
+    assert main(["pretrain", *arguments, *fast]) == 0
+    final = json.loads((newest(tmp_path, "pretrain") / "metrics.json").read_text())
+    assert final["steps"] == 1
+    assert final["metrics"]["train_intl_loss_epoch"] > 20  # just above 2 beta m (1 - h)^2 = 20.96
+
+
+def test_solo_learns_own_checkpoints_are_read(tmp_path: Path, make_cfg, monkeypatch, capsys):
+    from solo_intl.engine.pretrain import prepare
+
+    monkeypatch.chdir(tmp_path)
+    run = prepare(make_cfg(dry_run=True))
+    for style in ("backbone", "encoder"):
+        state = {k.replace("backbone.", f"{style}."): v for k, v in run.model.state_dict().items()}
+        path = tmp_path / f"{style}-ep3.ckpt"
+        torch.save({"state_dict": state, "epoch": 3}, path)
+        network = ["backbone.name=resnet18", "backbone.stem_stride=2", "image_size=16"]
+        assert main(["knn", f"pretrained_feature_extractor={path}", "data.dataset=digits", *network]) == 0
+    a, b = sorted((tmp_path / "runs" / "knn").iterdir())[-2:]
+    tops = [json.loads((r / "metrics.json").read_text())["metrics"]["top1"] for r in (a, b)]
+    assert tops[0] == tops[1]
+
+
+def test_the_installed_script_exits_with_2():
+    done = subprocess.run(
+        [sys.executable, "-m", "solo_intl.cli", "nonsense"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
