@@ -194,15 +194,12 @@ def evaluation_settings(cfg: DictConfig, command: str) -> tuple[DictConfig, Path
 def data_as_pretrained(cfg: DictConfig, pretrained: DictConfig | None) -> DictConfig:
     """Take the ``data`` keys that ``cfg`` leaves null from the pre-training run.
 
-    A data set other than the pre-training one takes nothing but the normalisation's image size.
+    A data set other than the pre-training one takes nothing.
     """
     merged = host.plain(cfg.data)
     before = host.plain(pretrained.data) if pretrained is not None else {}
     if merged.get("dataset") in (None, before.get("dataset")):
         merged = {**before, **{key: value for key, value in merged.items() if value is not None}}
-    # the evaluation always sees the whole training split unless asked otherwise
-    for key in ("fraction", "max_images"):
-        merged[key] = host.plain(cfg.data).get(key)
     if not merged.get("dataset"):
         raise UserError(
             "data.dataset: found null and the checkpoint does not say, accepted: a data set's name"

@@ -1,4 +1,7 @@
-"""``make demo``: INTL on scikit-learn's digits, beside the same network untrained and raw pixels."""
+"""``make demo``: INTL on scikit-learn's digits, beside the same network untrained and raw pixels.
+
+``config=fashion-mnist`` does the same with another of the shipped small configurations.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ from solo_intl.experiments.figures import demo_figure
 from solo_intl.register import register
 
 NETWORKS = ("raw pixels", "untrained ResNet-18", "INTL ResNet-18")
-OPTIONS = {"seeds": 1, "max_epochs": None, "dir": "runs"}
+OPTIONS = {"config": "digits", "seeds": 1, "max_epochs": None, "dir": "runs"}
+CONFIGS = ("digits", "fashion-mnist")
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
@@ -42,20 +46,22 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
             raise UserError(
                 f"experiment demo: found {argument!r}, {nearest(key, [f'{k}=' for k in options])}"
             )
-        if key != "dir":
+        if key in ("seeds", "max_epochs"):
             if not value.isdigit() or int(value) < 1:
                 raise UserError(f"experiment demo, {key}: found {value!r}, accepted: a positive integer")
             options[key] = int(value)
+        elif key == "config" and value not in CONFIGS:
+            raise UserError(f"experiment demo, config: found {value!r}, {nearest(value, CONFIGS)}")
         else:
             options[key] = value
     return options
 
 
-def digits_config(*overrides: str) -> DictConfig:
-    """The shipped digits configuration, with the stem this machine can afford."""
-    with initialize_config_dir(str(SCRIPTS / "pretrain" / "digits"), version_base="1.2"):
+def shipped_config(name: str, *overrides: str) -> DictConfig:
+    """A shipped configuration, with the stem this machine can afford."""
+    with initialize_config_dir(str(SCRIPTS / "pretrain" / name), version_base="1.2"):
         cfg = OmegaConf.create(host.plain(compose("intl", overrides=list(overrides))))
-    if not (uses_gpu("auto") or cpu_computes_bf16()):
+    if cfg.backbone.stem_stride == 1 and not (uses_gpu("auto") or cpu_computes_bf16()):
         cfg.backbone.stem_stride = 2
         print("This processor has no fast bf16: using fp32 and a stride-2 stem (a quarter of the work).")
     return cfg
@@ -82,15 +88,15 @@ def demo(arguments: Sequence[str]) -> Path:
     register()
     started = time.perf_counter()
     overrides = [] if options["max_epochs"] is None else [f"max_epochs={options['max_epochs']}"]
-    cfg = digits_config(*overrides)
-    folder = plan_run_folder(options["dir"], "experiment", "demo")
+    cfg = shipped_config(options["config"], *overrides)
+    folder = plan_run_folder(options["dir"], "experiment", f"demo-{options['config']}")
     cfg.checkpoint.dir = str(folder)
 
     raw = [raw_pixel_features(open_split(cfg.data, split)) for split in ("train", "val")]
     results: dict[str, list[dict[str, float]]] = {name: [] for name in NETWORKS}
     runs = []
     for seed in range(options["seeds"]):
-        cfg.seed, cfg.name = seed, f"intl-digits-seed{seed}"
+        cfg.seed, cfg.name = seed, f"intl-{options['config']}-seed{seed}"
         results["raw pixels"].append(_accuracies(raw[0], raw[1], seed))
         # the very weights that pre-training starts from
         untrained = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).model.backbone
@@ -102,8 +108,8 @@ def demo(arguments: Sequence[str]) -> Path:
 
     rows = [_row(name, results[name]) for name in NETWORKS]
     seeds = options["seeds"]
-    split = f"{len(raw[0].y)} training, {len(raw[1].y)} test images (stratified, random_state 0)"
-    title = f"digits, {split}, {seeds} seed{'s' * (seeds > 1)}: top-1 accuracy in %"
+    split = f"{len(raw[0].y):,} training, {len(raw[1].y):,} test images"
+    title = f"{options['config']}, {split}, {seeds} seed{'s' * (seeds > 1)}: top-1 accuracy in %"
     print_rows(title, ("features", "5-NN", "linear"), rows)
     folder.mkdir(parents=True, exist_ok=True)
     figure = demo_figure(results, folder / "pretrain", folder / "demo.png", title)

@@ -105,7 +105,7 @@ def test_evaluation_data_follow_the_pretraining_run():
         {"data": {"dataset": "custom", "train_path": "a", "val_path": "b", "max_images": 7}}
     )
     same = data_as_pretrained(OmegaConf.create({"data": {"dataset": None, "val_path": "c"}}), before)
-    assert (same.dataset, same.train_path, same.val_path, same.max_images) == ("custom", "a", "c", None)
+    assert (same.dataset, same.train_path, same.val_path, same.max_images) == ("custom", "a", "c", 7)
     other = data_as_pretrained(OmegaConf.create({"data": {"dataset": "digits"}}), before)
     assert (other.dataset, other.get("train_path")) == ("digits", None)
 
