@@ -52,7 +52,8 @@ def open_frozen(cfg: DictConfig, command: str) -> Frozen:
         UserError: no such checkpoint, weights that do not fit, or unknown data.
     """
     cfg, path = evaluation_settings(cfg, command)
-    backbone_cfg = host.plain(cfg.backbone) if cfg.backbone.get("name") else None
+    method = {"method": cfg.get("pretrain_method") or "intl"}  # HEAD builds some networks by method
+    backbone_cfg = {**host.plain(cfg.backbone), **method} if cfg.backbone.get("name") else None
     data_cfg = host.plain(cfg.data) if cfg.data.get("dataset") else None
     loaded = load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg)
     pretrained = OmegaConf.create(host.plain(loaded.cfg)) if loaded.cfg is not None else None

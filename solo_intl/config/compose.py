@@ -85,7 +85,7 @@ def spell_override(override: str, command: str) -> str:
         >>> spell_override("scheduler.min_lr=0", "pretrain"), spell_override("augmentations=x", "pretrain")
         ('++scheduler.min_lr=0', 'augmentations=x')
     """
-    key, equals, _ = override.partition("=")
+    key, equals, value = override.partition("=")
     plain = key.lstrip("+~")
     if override.startswith("-") or not equals or plain.startswith("hydra") or "/" in plain or "@" in plain:
         return override
@@ -100,7 +100,9 @@ def spell_override(override: str, command: str) -> str:
                 for part in parts[:depth]:
                     inside = inside[part] or {}
                 raise UserError(f"{plain}: unknown key, {nearest(parts[depth], inside)}")
-    return f"++{override}" if key == plain else override
+    if "=" in value and value[0] not in "'\"[{":
+        value = f"'{value}'"  # solo-learn names its checkpoints ...-ep=3.ckpt, which Hydra's grammar refuses
+    return f"{'++' if key == plain else key.removesuffix(plain)}{plain}={value}"
 
 
 def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: list[str]) -> Any:

@@ -18,21 +18,28 @@ _DATA = dict.fromkeys(
         *("max_images", "subset_seed", "download", "num_classes", "num_large_crops", "num_small_crops"),
     )
 )
-_RUN: dict[str, Any] = {
-    "name": None,
-    "seed": None,
-    "image_size": None,
-    "dry_run": None,
+_SHARED: dict[str, Any] = {
+    **dict.fromkeys(("name", "seed", "image_size")),
     "data": _DATA,
     "backbone": {"name": None, "kwargs": ANY, "stem": None, "stem_stride": None},
-    "optimizer": dict.fromkeys(
-        ("name", "batch_size", "lr", "final_lr", "classifier_lr", "weight_decay", "exclude_bias_n_norm_wd")
-    )
-    | {"kwargs": ANY},
+    "checkpoint": dict.fromkeys(("enabled", "dir", "frequency", "keep_prev")),
+}
+_TRAINER = dict.fromkeys(
+    name
+    for name in inspect.signature(Trainer.__init__).parameters
+    if name not in ("self", "logger", "callbacks", "default_root_dir", "enable_checkpointing")
+)
+_TRAINED: dict[str, Any] = {
+    **_TRAINER,
+    **_SHARED,
+    "optimizer": {
+        **dict.fromkeys(("name", "batch_size", "lr", "final_lr", "classifier_lr", "weight_decay")),
+        "exclude_bias_n_norm_wd": None,
+        "kwargs": ANY,
+    },
     "scheduler": dict.fromkeys(
         ("name", "min_lr", "warmup_start_lr", "warmup_epochs", "lr_decay_steps", "interval")
     ),
-    "checkpoint": dict.fromkeys(("enabled", "dir", "frequency", "keep_prev")),
     "auto_resume": dict.fromkeys(("enabled", "max_hours")),
     "resume_from_checkpoint": None,
     "wandb": dict.fromkeys(("enabled", "entity", "project", "offline")),
@@ -40,46 +47,30 @@ _RUN: dict[str, Any] = {
     "performance": {"disable_channel_last": None},
     "dali": ANY,
 }
-_TRAINER = dict.fromkeys(
-    name
-    for name in inspect.signature(Trainer.__init__).parameters
-    if name not in ("self", "logger", "callbacks", "default_root_dir", "enable_checkpointing")
-)
+_FROZEN: dict[str, Any] = {
+    **_SHARED,
+    **dict.fromkeys(("pretrained_feature_extractor", "pretrain_method")),
+    **dict.fromkeys(("batch_size", "precision", "devices", "accelerator")),
+}
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "pretrain": {
-        **_TRAINER,
-        **_RUN,
-        "method": None,
+        **_TRAINED,
+        **dict.fromkeys(("method", "dry_run", "debug_augmentations")),
         "method_kwargs": ANY,
         "momentum": dict.fromkeys(("base_tau", "final_tau", "classifier")),
         "augmentations": ANY,
         "knn_eval": dict.fromkeys(("enabled", "k", "distance_func")),
-        "debug_augmentations": None,
         "auto_umap": ANY,
     },
     "linear": {
-        **_TRAINER,
-        **_RUN,
-        "protocol": None,
-        "pretrained_feature_extractor": None,
-        "pretrain_method": None,
-        "finetune": None,
-        "auto_augment": None,
-        "label_smoothing": None,
-        "mixup": None,
-        "cutmix": None,
+        **_TRAINED,
+        **dict.fromkeys(("protocol", "pretrained_feature_extractor", "pretrain_method")),
+        # HEAD's, refused unless off: the paper's protocols use none of them
+        **dict.fromkeys(("finetune", "auto_augment", "label_smoothing", "mixup", "cutmix")),
     },
-    "knn": {
-        **_RUN,
-        **dict.fromkeys(("pretrained_feature_extractor", "k", "distance", "vote", "temperature")),
-        **dict.fromkeys(("batch_size", "precision", "devices", "accelerator")),
-    },
-    "embed": {
-        **_RUN,
-        **dict.fromkeys(("pretrained_feature_extractor", "folder", "split", "format")),
-        **dict.fromkeys(("batch_size", "precision", "devices", "accelerator")),
-    },
+    "knn": {**_FROZEN, **dict.fromkeys(("k", "distance", "vote", "temperature"))},
+    "embed": {**_FROZEN, **dict.fromkeys(("folder", "split", "format"))},
 }
 # groups of files in solo-learn's YAML: `augmentations=symmetric` picks a file and must stay Hydra's
 GROUPS = ("augmentations", "wandb")

@@ -60,27 +60,46 @@ def _fill(cfg: DictConfig, key: str, value: Any) -> None:
         OmegaConf.update(cfg, key, value, force_add=True)
 
 
-def _fill_common(cfg: DictConfig) -> None:
-    for key, value in {
-        "seed": DEFAULT_SEED,
-        "accelerator": "auto",
-        "devices": "1",
-        "num_nodes": 1,
-        "precision": "auto",
-        "checkpoint.enabled": True,
-        "checkpoint.dir": "runs",
-        "checkpoint.frequency": 1,
-        "checkpoint.keep_prev": False,
-        "wandb.enabled": False,
-        "tensorboard.enabled": False,
-        "auto_resume.enabled": False,
-        "performance.disable_channel_last": False,
-        "data.num_workers": 4,
-        "optimizer.kwargs": {},
-        "scheduler.name": "warmup_cosine",
-    }.items():
-        _fill(cfg, key, value)
-    if cfg.optimizer.get("name") in ("sgd", "lars"):
+_COMMON = {
+    "seed": DEFAULT_SEED,
+    "accelerator": "auto",
+    "devices": "1",
+    "precision": "auto",
+    "checkpoint.dir": "runs",
+    "data.num_workers": 4,
+}
+_TRAINED = {
+    "num_nodes": 1,
+    "checkpoint.enabled": True,
+    "checkpoint.frequency": 1,
+    "checkpoint.keep_prev": False,
+    "wandb.enabled": False,
+    "tensorboard.enabled": False,
+    "auto_resume.enabled": False,
+    "performance.disable_channel_last": False,
+    "optimizer.kwargs": {},
+    "scheduler.name": "warmup_cosine",
+}
+_PRETRAINED = {
+    "optimizer.classifier_lr": 0.1,
+    "optimizer.weight_decay": 0.0,
+    "backbone.kwargs": {},
+    "method_kwargs": {},
+    "knn_eval.enabled": False,
+    "accumulate_grad_batches": 1,
+    "data.format": "image_folder",
+    "data.no_labels": False,
+    "data.fraction": -1,
+    "data.train_path": None,
+    "data.val_path": None,
+}
+
+
+def _fill_all(cfg: DictConfig, *defaults: dict[str, Any]) -> None:
+    for table in defaults:
+        for key, value in table.items():
+            _fill(cfg, key, value)
+    if OmegaConf.select(cfg, "optimizer.name") in ("sgd", "lars"):
         _fill(cfg, "optimizer.kwargs.momentum", 0.9)
 
 
@@ -101,21 +120,10 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
                 f"{section}: missing, accepted: a section with {', '.join(SCHEMAS['pretrain'][section])}"
             )
     with open_dict(cfg):
-        cfg.setdefault("method_kwargs", {})
         dataset_info(cfg.data.get("dataset"))
-        _check_views(cfg)
-        _fill_common(cfg)
+        _fill_all(cfg, _COMMON, _TRAINED, _PRETRAINED)
         _fill(cfg, "name", f"{cfg.method}-{cfg.data.dataset}")
-        _fill(cfg, "optimizer.classifier_lr", 0.1)
-        _fill(cfg, "optimizer.weight_decay", 0.0)
-        _fill(cfg, "backbone.kwargs", {})
-        _fill(cfg, "knn_eval.enabled", False)
-        _fill(cfg, "accumulate_grad_batches", 1)
-        _fill(cfg, "data.format", "image_folder")
-        _fill(cfg, "data.no_labels", False)
-        _fill(cfg, "data.fraction", -1)
-        _fill(cfg, "data.train_path", None)
-        _fill(cfg, "data.val_path", None)
+        _check_views(cfg)
         cfg.image_size = int(cfg.augmentations[0].crop_size)
         if cfg.backbone.name and str(cfg.backbone.name).startswith(("vit", "swin")):
             # HEAD leaves timm's 224 in place, which refuses any other crop
@@ -179,9 +187,9 @@ def evaluation_settings(cfg: DictConfig, command: str) -> tuple[DictConfig, Path
     cfg = OmegaConf.create(host.plain(cfg))
     check_keys(host.plain(cfg), SCHEMAS[command])
     with open_dict(cfg):
-        for section in ("data", "optimizer", "backbone"):
+        for section in ("data", "backbone"):
             _fill(cfg, section, {})
-        _fill_common(cfg)
+        _fill_all(cfg, _COMMON, *([_TRAINED] if command == "linear" else []))
         _fill(cfg, "name", command)
     given = cfg.get("pretrained_feature_extractor")
     given = None if given == "None" else given  # solo-learn's own YAML says None, which YAML reads as text

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from solo_intl import host
 from solo_intl.config import scale_learning_rate
 from solo_intl.data import count_classes, eval_transform, normalization, open_split, train_transform
+from solo_intl.engine.resume import resume_checkpoint
 from solo_intl.engine.run_folder import open_run_folder
 from solo_intl.engine.trainer import build_trainer
 
@@ -32,6 +33,7 @@ def linear_sgd(cfg: DictConfig, backbone: nn.Module, size: int, folder: Path) ->
     val = open_split(cfg.data, "val", eval_transform(size, mean, std))
     cfg.data.num_classes = count_classes(cfg.data)
     trainer = build_trainer(cfg, folder)
+    base_cfg = cfg.copy()
     scale_learning_rate(cfg, trainer.world_size)
     seed_everything(cfg.seed, workers=True, verbose=False)
     # HEAD's linear model reads these two sections in full
@@ -50,9 +52,10 @@ def linear_sgd(cfg: DictConfig, backbone: nn.Module, size: int, folder: Path) ->
             persistent_workers=workers > 0,
         )
 
+    resume = resume_checkpoint(base_cfg, "linear")
     if trainer.is_global_zero:
-        open_run_folder(folder, cfg)
-    trainer.fit(model, loader(train, True), loader(val, False))
+        open_run_folder(folder, base_cfg)
+    trainer.fit(model, loader(train, True), loader(val, False), ckpt_path=resume, weights_only=True)
     (folder / "hparams.yaml").unlink(missing_ok=True)
     final = trainer.callback_metrics
     return {

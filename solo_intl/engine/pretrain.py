@@ -17,6 +17,7 @@ from solo_intl import host
 from solo_intl.config import pretrain_settings, scale_learning_rate
 from solo_intl.config.settings import count_labels
 from solo_intl.data import ImageDataset, WithIndex, eval_transform, normalization, open_split
+from solo_intl.engine.resume import resume_checkpoint
 from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
 from solo_intl.engine.trainer import LAST, build_trainer
 from solo_intl.errors import UserError
@@ -28,7 +29,8 @@ MEASURED_STEPS, SKIPPED_STEPS = 5, 2  # a dry run times the first after the seco
 class Pretraining:
     """Everything a run needs, built and checked before anything is written."""
 
-    cfg: DictConfig
+    cfg: DictConfig  # learning rates scaled, as the method reads them
+    base_cfg: DictConfig  # learning rates as stated, so that config.yaml can be run again
     model: LightningModule
     trainer: Trainer
     train: DataLoader[Any]
@@ -97,6 +99,8 @@ def prepare(cfg: DictConfig) -> Pretraining:
         )
     mean, std = normalization(cfg.data, cfg.augmentations)
     views = host.build_views(list(cfg.augmentations), mean, std)
+    if cfg.get("debug_augmentations"):
+        print(f"Transforms:\n{views}")
     train = open_split(cfg.data, "train", views)
     count_labels(cfg, unlabelled=not train.has_labels)
     val = _validation(cfg, mean, std)
@@ -107,6 +111,7 @@ def prepare(cfg: DictConfig) -> Pretraining:
     if folder is None:
         trainer_cfg.update({**dry, "enable_progress_bar": False})
     trainer = build_trainer(trainer_cfg, folder, [StepClock(SKIPPED_STEPS)])
+    base_cfg = cfg.copy()
     scale_learning_rate(cfg, trainer.world_size)
     if len(train) < cfg.optimizer.batch_size * trainer.world_size:
         raise UserError(
@@ -122,7 +127,7 @@ def prepare(cfg: DictConfig) -> Pretraining:
     if not cfg.performance.disable_channel_last:
         model = model.to(memory_format=torch.channels_last)
     loaders = _loader(WithIndex(train), cfg, train=True), val and _loader(val, cfg, train=False)
-    return Pretraining(cfg, model, trainer, loaders[0], loaders[1] or None, folder)
+    return Pretraining(cfg, base_cfg, model, trainer, loaders[0], loaders[1] or None, folder)
 
 
 def peak_memory_gib() -> float:
@@ -132,25 +137,14 @@ def peak_memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def _resume_from(cfg: DictConfig) -> str | None:
-    given = cfg.get("resume_from_checkpoint")
-    if given:
-        if not Path(given).is_file():
-            raise UserError(
-                f"resume_from_checkpoint: no file {given}, accepted: a checkpoint of the same run"
-            )
-        return str(given)
-    return None
-
-
 def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
     """Train and return the run folder with its final figures (percentages, seconds, images per second)."""
     run = prepare(cfg)
     if run.folder is None:
         raise UserError("dry_run: found true, accepted here: false")
-    resume = _resume_from(run.cfg)
+    resume = resume_checkpoint(run.base_cfg, "pretrain")
     if run.trainer.is_global_zero:
-        open_run_folder(run.folder, run.cfg)
+        open_run_folder(run.folder, run.base_cfg)
     started = time.perf_counter()
     run.trainer.fit(run.model, run.train, run.val, ckpt_path=resume, weights_only=True)
     seconds = time.perf_counter() - started

@@ -74,7 +74,7 @@ def _processor() -> str:
 def plan_run_folder(root: str | Path, command: str, name: str) -> Path:
     """The path of a new run's folder; nothing is written yet. Processes that Lightning starts share it."""
     given = os.environ.get(_SHARED_WITH_CHILDREN)
-    if given and "LOCAL_RANK" in os.environ:
+    if given and os.environ.get("LOCAL_RANK", "0") != "0":
         return Path(given)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     base = Path(root) / command / f"{name}-{stamp}"

@@ -93,6 +93,12 @@ def test_mistakes_are_one_line(arguments: list[str], message: str):
     assert "\n" not in str(caught.value)
 
 
+def test_a_value_with_an_equals_sign_needs_no_quotes():
+    cfg = compose("pretrained_feature_extractor=runs/byol-ep=3.ckpt", command="knn")
+    assert cfg.pretrained_feature_extractor == "runs/byol-ep=3.ckpt"
+    assert spell_override("+name=a=b", "pretrain") == "+name='a=b'"
+
+
 def test_groups_stay_hydras():
     assert spell_override("augmentations=asymmetric", "pretrain") == "augmentations=asymmetric"
     assert spell_override("hydra.run.dir=x", "pretrain") == "hydra.run.dir=x"

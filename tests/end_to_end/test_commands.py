@@ -140,6 +140,36 @@ def test_resume_continues_where_it_stood(trained: Path, monkeypatch):
     assert (final["steps"], final["epochs"]) == (8, 2)
 
 
+def test_auto_resume_finds_the_unfinished_run_and_only_that(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["pretrain", *SMALL, "max_epochs=2", "auto_resume.enabled=true"]
+    assert main([*arguments, "limit_val_batches=0"]) == 0
+    first = newest(tmp_path, "pretrain")
+    assert "auto_resume" not in capsys.readouterr().out, "nothing to continue yet"
+    (first / "metrics.json").unlink()  # as if it had been stopped
+    assert main([*arguments, "limit_val_batches=0", "seed=9"]) == 0
+    assert "auto_resume continues" not in capsys.readouterr().out, "another configuration"
+    assert main([*arguments, "limit_val_batches=0"]) == 0
+    assert f"auto_resume continues {first.relative_to(tmp_path)}" in capsys.readouterr().out
+
+
+def test_tensorboard_by_a_switch(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["pretrain", *SMALL, "tensorboard.enabled=true", "limit_train_batches=1"]) == 0
+    assert list(newest(tmp_path, "pretrain").glob("tensorboard/events.*"))
+
+
+def test_a_runs_own_config_repeats_it(trained: Path, monkeypatch):
+    monkeypatch.chdir(trained)
+    first = sorted((trained / "runs" / "pretrain").iterdir())[0]
+    assert main(["pretrain", "--config-path", str(first), "--config-name", "config"]) == 0
+    figures = [
+        json.loads((folder / "metrics.json").read_text())["metrics"]["train_intl_loss_epoch"]
+        for folder in (first, newest(trained, "pretrain"))
+    ]
+    assert figures[0] == figures[1]
+
+
 def test_dry_run_measures_and_writes_nothing(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["pretrain", "--dry-run", *SMALL, "max_epochs=3"]) == 0
@@ -230,7 +260,7 @@ def test_solo_learns_own_checkpoints_are_read(tmp_path: Path, make_cfg, monkeypa
     run = prepare(make_cfg(dry_run=True))
     for style in ("backbone", "encoder"):
         state = {k.replace("backbone.", f"{style}."): v for k, v in run.model.state_dict().items()}
-        path = tmp_path / f"{style}-ep3.ckpt"
+        path = tmp_path / f"{style}-ep=3.ckpt"  # solo-learn's way of naming them
         torch.save({"state_dict": state, "epoch": 3}, path)
         network = ["backbone.name=resnet18", "backbone.stem_stride=2", "image_size=16"]
         assert main(["knn", f"pretrained_feature_extractor={path}", "data.dataset=digits", *network]) == 0

@@ -1,0 +1,52 @@
+"""Which checkpoint a run continues from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from solo_intl import host
+from solo_intl.engine.trainer import LAST
+from solo_intl.errors import UserError
+
+# what may differ between a run and the one it continues
+_FREE = ("resume_from_checkpoint", "auto_resume", "wandb", "tensorboard", "checkpoint", "name", "dry_run")
+
+
+def _comparable(cfg: DictConfig) -> dict[str, Any]:
+    return {key: value for key, value in host.plain(cfg).items() if key not in _FREE}
+
+
+def resume_checkpoint(cfg: DictConfig, command: str) -> Path | None:
+    """``resume_from_checkpoint`` if given; with ``auto_resume`` the newest unfinished run of this config.
+
+    Args:
+        cfg: the complete configuration as config.yaml holds it.
+        command: whose run folders to look through.
+
+    Raises:
+        UserError: the named checkpoint does not exist.
+    """
+    given = cfg.get("resume_from_checkpoint")
+    if given:
+        if not Path(given).is_file():
+            raise UserError(
+                f"resume_from_checkpoint: no file {given}, accepted: a checkpoint of the same run"
+            )
+        return Path(given)
+    if not cfg.auto_resume.enabled:
+        return None
+    oldest = time.time() - 3600 * float(cfg.auto_resume.get("max_hours") or 36)
+    runs = (Path(cfg.checkpoint.dir) / command).glob(f"*/checkpoints/{LAST}.ckpt")
+    for checkpoint in sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True):
+        folder = checkpoint.parent.parent
+        if checkpoint.stat().st_mtime < oldest or (folder / "metrics.json").exists():
+            continue
+        before = OmegaConf.load(folder / "config.yaml")
+        if isinstance(before, DictConfig) and _comparable(before) == _comparable(cfg):
+            print(f"solo-intl {command}: auto_resume continues {checkpoint}")
+            return checkpoint
+    return None
