@@ -19,7 +19,8 @@ ifeq ($(SOLO_LEARN),1.0.2)
 else
 	$(PIP) install "setuptools<81" wheel
 	$(PIP) uninstall --yes solo-learn
-	$(PIP) install --no-deps --no-build-isolation $(if $(findstring ://,$(SOLO_LEARN)),git+)$(SOLO_LEARN:git+%=%)
+	$(PIP) install --no-deps --no-build-isolation \
+		$(if $(findstring ://,$(SOLO_LEARN)),git+$(SOLO_LEARN:git+%=%),$(abspath $(SOLO_LEARN)))
 endif
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from solo_intl._version import __version__
-from solo_intl.errors import UserError, nearest
+from solo_intl.errors import UserError, not_accepted
 
 COMMANDS = {
     "pretrain": "pre-train a method (default: INTL on digits); --dry-run measures what it would cost",
@@ -24,7 +24,7 @@ USAGE = "usage: solo-intl COMMAND [--config-path DIR] [--config-name NAME] [KEY=
 def _help() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join([USAGE, "", *lines, "", "COMMAND --cfg job prints a configuration; --multirun sweeps."])
+    return "\n".join([USAGE, "", *lines, "", "COMMAND --cfg job prints a configuration."])
 
 
 def _refuse_arguments(command: str, rest: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = given[0], given[1:]
     try:
         if command not in COMMANDS:
-            raise UserError(f"solo-intl: unknown command {command!r}, {nearest(command, COMMANDS)}")
+            raise not_accepted("solo-intl COMMAND", command, COMMANDS)
         _dispatch(command, rest)
     except UserError as error:
         print(

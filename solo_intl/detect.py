@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from solo_intl.errors import UserError
 HEAD = "head"
 LEGACY = "1.0.2"
 INSTALL_LEGACY = "pip install --no-deps solo-learn==1.0.2"
-INSTALL_HEAD = "make setup SOLO_LEARN=<checkout or git URL of solo-learn>"
+INSTALL_HEAD = "pip install 'setuptools<81' wheel && pip install --no-deps --no-build-isolation <checkout>"
 
 
 class HostMissing(UserError, ImportError):
@@ -52,23 +53,37 @@ def _candidates() -> list[Path]:
     return [folder for folder in first + rest if folder.is_dir()]
 
 
-def _commit(folder: Path) -> str | None:
-    if not (folder.parent / ".git").exists():
+def checkout_commit(root: Path) -> str | None:
+    """The commit of a checkout, None where ``root`` is none (a git project around it does not count)."""
+    if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(folder.parent), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def _version(folder: Path) -> str:
+def _distribution(folder: Path) -> importlib.metadata.Distribution | None:
+    """The installed distribution that ``folder`` belongs to."""
     try:
         installed = importlib.metadata.distribution("solo-learn")
     except importlib.metadata.PackageNotFoundError:
-        return "checkout"
+        return None
     inside = Path(str(installed.locate_file("solo"))).resolve() == folder.resolve()
-    return installed.version if inside else "checkout"
+    return installed if inside else None
+
+
+def _commit(folder: Path, installed: importlib.metadata.Distribution | None) -> str | None:
+    """The commit of the checkout, or of the one pip installed from."""
+    if installed is None:
+        return checkout_commit(folder.parent)
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    commit: str | None = origin.get("vcs_info", {}).get("commit_id")
+    url = origin.get("url", "")
+    return commit or (
+        checkout_commit(Path(url.removeprefix("file://"))) if url.startswith("file://") else None
+    )
 
 
 def find_host() -> HostInfo:
@@ -91,7 +106,9 @@ def find_host() -> HostInfo:
         found = f"unknown generation at {folders[0]}" if folders else "not installed"
         raise HostMissing(f"solo-learn: {found}; install it with: {INSTALL_LEGACY} (or HEAD: {INSTALL_HEAD})")
     folder, generation = next((pair for pair in known if pair[1] == HEAD), known[0])
-    info = HostInfo(generation, _version(folder), folder, _commit(folder))
+    installed = _distribution(folder)
+    version = installed.version if installed else "checkout"
+    info = HostInfo(generation, version, folder, _commit(folder, installed))
     if expected and expected != generation:
         command = INSTALL_LEGACY if expected == LEGACY else INSTALL_HEAD
         raise HostMissing(f"SOLO_EXPECT={expected}: found {info}; install the expected one with: {command}")

@@ -12,7 +12,7 @@ import torchvision
 from solo_intl._version import __version__
 from solo_intl.commands.report import print_rows
 from solo_intl.data import describe
-from solo_intl.detect import INSTALL_HEAD, HostMissing, find_host
+from solo_intl.detect import HEAD, INSTALL_HEAD, INSTALL_LEGACY, HostMissing, find_host
 from solo_intl.engine.precision import cpu_computes_bf16, cpu_flags, resolve_precision
 
 OPTIONAL = {
@@ -25,7 +25,9 @@ OPTIONAL = {
 
 def _host_row() -> list[str]:
     try:
-        return ["solo-learn", str(find_host()), f"the other generation: {INSTALL_HEAD}"]
+        host = find_host()
+        other = INSTALL_LEGACY if host.generation == HEAD else INSTALL_HEAD
+        return ["solo-learn", str(host), f"the other generation: {other}"]
     except HostMissing as error:
         return ["solo-learn", "MISSING", str(error)]
 

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from solo_intl.commands.frozen import open_frozen
 from solo_intl.commands.report import print_facts
-from solo_intl.data import eval_transform, normalization, open_split
+from solo_intl.data import open_split
 from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
-from solo_intl.errors import UserError, nearest
-from solo_intl.evaluation import write_embeddings
-
-FORMATS = ("csv", "parquet")
+from solo_intl.errors import not_accepted
+from solo_intl.evaluation import FORMATS, write_embeddings
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Write features and file names of a folder, or of one split of the pre-training data."""
     if cfg.get("format") not in FORMATS:
-        raise UserError(f"format: found {cfg.get('format')!r}, {nearest(str(cfg.get('format')), FORMATS)}")
+        raise not_accepted("format", cfg.get("format"), FORMATS)
     frozen = open_frozen(cfg, "embed")
     cfg = frozen.cfg
     if cfg.get("folder"):
-        # the network's own normalisation, on whatever the folder holds
-        mean, std = normalization(cfg.data)
-        own = OmegaConf.create({"dataset": "custom", "train_path": cfg.folder})
-        dataset = open_split(own, "train", eval_transform(frozen.image_size, mean, std))
+        own = {"dataset": "custom", "train_path": str(cfg.folder), "no_labels": True}
+        dataset = open_split(own, "train", frozen.transform)
     else:
         dataset = frozen.split(cfg.get("split") or "val")
     features = frozen.features(dataset)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from solo_intl import host
 from solo_intl.config.settings import data_as_pretrained, evaluation_settings
-from solo_intl.data import ImageDataset, dataset_info, eval_transform, normalization, open_split
+from solo_intl.data import ImageDataset, eval_transform, normalization, open_split
 from solo_intl.engine.precision import resolve_precision, uses_gpu
 from solo_intl.evaluation import Features, extract_features, load_backbone
 
@@ -25,21 +25,26 @@ class Frozen:
     backbone: nn.Module
     features_dim: int
     image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     checkpoint: Path
 
-    def split(self, split: str, transform: Any = None) -> ImageDataset:
+    @property
+    def transform(self) -> Any:
+        """The evaluation transform: the size and the statistics that the network was trained with."""
+        return eval_transform(self.image_size, self.mean, self.std)
+
+    def split(self, split: str) -> ImageDataset:
         """One split of the evaluation data under the evaluation transform."""
-        mean, std = normalization(self.cfg.data)
-        return open_split(self.cfg.data, split, transform or eval_transform(self.image_size, mean, std))
+        return open_split(self.cfg.data, split, self.transform)
 
     def features(self, dataset: ImageDataset) -> Features:
         """Backbone features in the order of the data set."""
-        batch = self.cfg.get("batch_size") or 256
         return extract_features(
             self.backbone,
             dataset,
-            batch_size=int(batch),
-            num_workers=int(self.cfg.data.get("num_workers") or 0),
+            batch_size=self.cfg.get("batch_size", 256),
+            num_workers=self.cfg.data.get("num_workers", 0),
             device="cuda" if uses_gpu(self.cfg.accelerator) else "cpu",
             precision=resolve_precision(self.cfg.precision, self.cfg.accelerator),
         )
@@ -54,15 +59,16 @@ def open_frozen(cfg: DictConfig, command: str) -> Frozen:
     cfg, path = evaluation_settings(cfg, command)
     method = {"method": cfg.get("pretrain_method") or "intl"}  # HEAD builds some networks by method
     backbone_cfg = {**host.plain(cfg.backbone), **method} if cfg.backbone.get("name") else None
-    data_cfg = host.plain(cfg.data) if cfg.data.get("dataset") else None
+    # a file without a config of its own: solo-learn's, or the authors'
+    data_cfg = {**host.plain(cfg.data), "image_size": cfg.get("image_size")}
     loaded = load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg)
-    pretrained = OmegaConf.create(host.plain(loaded.cfg)) if loaded.cfg is not None else None
+    pretrained = loaded.cfg if loaded.cfg.get("data") else None
     cfg.data = data_as_pretrained(cfg, pretrained)
-    size = cfg.get("image_size") or (host.image_size(pretrained) if pretrained is not None else None)
-    if size is None:
-        native = dataset_info(cfg.data.dataset).image_size
-        size = native if native is not None else 224
+    if pretrained is not None and pretrained.get("augmentations"):
+        mean, std = normalization(pretrained.data, pretrained.augmentations)
+    else:
+        mean, std = normalization(cfg.data)
+    size = int(cfg.get("image_size") or loaded.cfg.image_size)
     cfg.pretrained_feature_extractor = str(path)
-    return Frozen(
-        cfg, loaded.backbone.to(memory_format=torch.channels_last), loaded.features_dim, int(size), path
-    )
+    backbone = loaded.backbone.to(memory_format=torch.channels_last)
+    return Frozen(cfg, backbone, loaded.features_dim, size, tuple(mean), tuple(std), path)

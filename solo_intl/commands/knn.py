@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     started = time.perf_counter()
     train, val = (frozen.features(frozen.split(split)) for split in ("train", "val"))
     metrics = knn_accuracy(
-        train, val, k=cfg.k, distance=cfg.distance, vote=cfg.vote, temperature=cfg.get("temperature") or 0.07
+        train, val, k=cfg.k, distance=cfg.distance, vote=cfg.vote, temperature=cfg.temperature
     )
     folder = plan_run_folder(cfg.checkpoint.dir, "knn", cfg.name)
     open_run_folder(folder, cfg)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from solo_intl.commands.frozen import open_frozen
 from solo_intl.commands.report import percent, print_facts
+from solo_intl.config.settings import linear_settings
 from solo_intl.engine.linear_sgd import linear_sgd
 from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
-from solo_intl.errors import UserError, nearest
+from solo_intl.errors import UserError, not_accepted
 from solo_intl.evaluation import adam_probe
 
-PROTOCOLS = ("sgd", "adam")
+PROTOCOLS = {"sgd": ("sgd", "lars"), "adam": ("adam",)}  # and the optimizers each may be told to use
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Train a linear layer on a frozen backbone; last epoch's top-1 and top-5 on the validation split."""
     protocol = cfg.get("protocol") or "sgd"
     if protocol not in PROTOCOLS:
-        raise UserError(f"protocol: found {protocol!r}, {nearest(str(protocol), PROTOCOLS)}")
+        raise not_accepted("protocol", protocol, PROTOCOLS)
     for key in ("finetune", "auto_augment", "label_smoothing", "mixup", "cutmix"):
         if cfg.get(key):
             raise UserError(
@@ -29,21 +31,24 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             )
     frozen = open_frozen(cfg, "linear")
     cfg = frozen.cfg
+    linear_settings(cfg, PROTOCOLS[protocol])
     started = time.perf_counter()
     folder = plan_run_folder(cfg.checkpoint.dir, "linear", cfg.name)
     if protocol == "sgd":
-        metrics: dict[str, Any] = linear_sgd(cfg, frozen.backbone, frozen.image_size, folder)
+        metrics: dict[str, Any] = linear_sgd(
+            cfg, frozen.backbone, frozen.image_size, (frozen.mean, frozen.std), folder
+        )
     else:
         train, val = (frozen.features(frozen.split(split)) for split in ("train", "val"))
         probe = adam_probe(
             train,
             val,
-            epochs=int(cfg.max_epochs),
-            lr=float(cfg.optimizer.lr),
-            final_lr=float(cfg.optimizer.get("final_lr") or 1e-6),
-            weight_decay=float(cfg.optimizer.weight_decay),
-            batch_size=int(cfg.optimizer.batch_size),
-            seed=int(cfg.seed),
+            epochs=cfg.max_epochs,
+            lr=cfg.optimizer.lr,
+            final_lr=cfg.optimizer.get("final_lr", 1e-6),
+            weight_decay=cfg.optimizer.weight_decay,
+            batch_size=cfg.optimizer.batch_size,
+            seed=cfg.seed,
         )
         metrics = probe.metrics
         open_run_folder(folder, cfg)
@@ -55,8 +60,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 2),
         "metrics": metrics,
     }
-    write_json(folder / "metrics.json", final)
-    print_facts(
+    rank_zero_only(write_json)(folder / "metrics.json", final)
+    rank_zero_only(print_facts)(
         f"linear evaluation ({protocol})",
         {
             "checkpoint": frozen.checkpoint,

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from solo_intl.config.schema import GROUPS, SCHEMAS, is_known
-from solo_intl.errors import UserError, nearest
+from solo_intl.errors import UserError, unknown_key
 
 SCRIPTS = (
     Path(__file__).resolve().parent.parent / "scripts"
@@ -75,6 +75,38 @@ def _take(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
     return value, rest
 
 
+# Hydra's own flags and whether each takes a value; a sweep is a loop in the shell here, one folder a run
+FLAGS = {
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--resolve", "--run", "-r"), False),
+    **dict.fromkeys(("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd"), True),
+}
+
+
+def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags and the overrides, apart: argparse refuses them interleaved.
+
+    Raises:
+        UserError: a flag Hydra does not have.
+
+    Example:
+        >>> split_flags(["max_epochs=2", "--cfg", "job", "seed=1"])
+        (['--cfg', 'job'], ['max_epochs=2', 'seed=1'])
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    expects_value = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if expects_value or (argument.startswith("-") and name in FLAGS):
+            flags.append(argument)
+            expects_value = not expects_value and FLAGS.get(name, False) and not equals
+        elif argument.startswith("-"):
+            raise unknown_key(argument, [*FLAGS, "--config-path", "--config-name", "--dry-run"])
+        else:
+            overrides.append(argument)
+    return flags, overrides
+
+
 def spell_override(override: str, command: str) -> str:
     """Let a known key that the YAML leaves out be set without Hydra's ``++``.
 
@@ -87,11 +119,9 @@ def spell_override(override: str, command: str) -> str:
     """
     key, equals, value = override.partition("=")
     plain = key.lstrip("+~")
-    if override.startswith("-") or not equals or plain.startswith("hydra") or "/" in plain or "@" in plain:
+    if not equals or plain.startswith("hydra") or "/" in plain or "@" in plain or plain in GROUPS:
         return override
     schema = SCHEMAS[command]
-    if plain.split(".")[0] in GROUPS:
-        return override
     if not is_known(plain, schema):
         parts = plain.split(".")
         for depth in range(len(parts)):
@@ -99,7 +129,7 @@ def spell_override(override: str, command: str) -> str:
                 inside: Any = schema
                 for part in parts[:depth]:
                     inside = inside[part] or {}
-                raise UserError(f"{plain}: unknown key, {nearest(parts[depth], inside)}")
+                raise unknown_key(".".join(parts[: depth + 1]), inside)
     if "=" in value and value[0] not in "'\"[{":
         value = f"'{value}'"  # solo-learn names its checkpoints ...-ep=3.ckpt, which Hydra's grammar refuses
     return f"{'++' if key == plain else key.removesuffix(plain)}{plain}={value}"
@@ -121,8 +151,11 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     if given_path is None and given_name is None:
         shown = f"scripts/{default_path}/{default_name}.yaml"
         print(f"solo-intl {command}: no --config-name given, using the default {shown}", file=sys.stderr)
-    arguments = [spell_override(argument, command) for argument in arguments]
-    quiet = [f"{key}={value}" for key, value in _QUIET.items() if not any(key in a for a in arguments)]
+    flags, overrides = split_flags(arguments)
+    overrides = [spell_override(override, command) for override in overrides]
+    quiet = [
+        f"{key}={value}" for key, value in _QUIET.items() if not any(key in given for given in overrides)
+    ]
 
     original = list(sys.argv)
     before = os.environ.get("HYDRA_FULL_ERROR")
@@ -140,7 +173,7 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
 
     # Hydra otherwise prints its own report and exits before the message can be made one line
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [original[0], *quiet, *arguments]
+    sys.argv = [original[0], *flags, *quiet, *overrides]
     try:
         hydra.main(version_base="1.2", config_path=str(folder), config_name=name)(restored)()
     except ConfigCompositionException as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from solo_intl.errors import UserError, nearest
+from solo_intl.errors import UserError, unknown_key
 
 ANY: dict[str, Any] = {"*": None}  # a section whose keys somebody else checks
 
@@ -84,7 +84,7 @@ def check_keys(found: Mapping[str, Any], accepted: Mapping[str, Any], path: str 
     """
     for key, value in found.items():
         if key not in accepted:
-            raise UserError(f"{path}{key}: unknown key, {nearest(str(key), accepted)}")
+            raise unknown_key(f"{path}{key}", accepted)
         inner = accepted[key]
         if inner in (None, ANY) or value is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from solo_intl import host
 from solo_intl.config.schema import SCHEMAS, check_keys
 from solo_intl.data import count_classes, dataset_info
-from solo_intl.errors import UserError, nearest
+from solo_intl.errors import UserError, not_accepted, unknown_key
 
 DEFAULT_SEED = 5  # solo-learn's
 
@@ -25,17 +26,25 @@ def _check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: 
         )
 
 
+def _check_training(cfg: DictConfig) -> None:
+    for key in ("max_epochs", "optimizer.batch_size", "checkpoint.frequency"):
+        _check_number(cfg, key, integer=True)
+    for key in ("seed", "data.num_workers"):
+        _check_number(cfg, key, positive=False, integer=True)
+    _check_number(cfg, "optimizer.lr")
+    _check_number(cfg, "optimizer.weight_decay", positive=False)
+    for key in ("warmup_epochs", "warmup_start_lr", "min_lr"):
+        if cfg.scheduler.get(key) is not None:
+            _check_number(cfg, f"scheduler.{key}", positive=False)
+
+
 def _check_method(cfg: DictConfig) -> None:
     if cfg.get("method") not in host.METHODS:
-        raise UserError(
-            f"method: found {cfg.get('method')!r}, {nearest(str(cfg.get('method')), host.METHODS)}"
-        )
+        raise not_accepted("method", cfg.get("method"), sorted(host.METHODS))
     accepted = host.method_keys(cfg.method)
     for key in cfg.get("method_kwargs") or {}:
         if key not in accepted:
-            raise UserError(
-                f"method_kwargs.{key}: unknown key for {cfg.method}, {nearest(str(key), accepted)}"
-            )
+            raise unknown_key(f"method_kwargs.{key}", accepted, f" for {cfg.method}")
 
 
 def _check_views(cfg: DictConfig) -> None:
@@ -47,12 +56,16 @@ def _check_views(cfg: DictConfig) -> None:
         for key in (*needed, "horizontal_flip", "crop_size", "num_crops"):
             if key not in view:
                 raise UserError(f"augmentations[{i}].{key}: missing, accepted: solo-learn's format of a view")
-    large = [v for v in views if v.crop_size == views[0].crop_size]
-    cfg.data.num_large_crops = sum(v.num_crops for v in large)
+    same = [v for v in views if v.crop_size == views[0].crop_size]
+    cfg.data.num_large_crops = sum(v.num_crops for v in same)
     cfg.data.num_small_crops = sum(v.num_crops for v in views) - cfg.data.num_large_crops
-    if cfg.method == "intl" and (cfg.data.num_large_crops, cfg.data.num_small_crops) != (2, 0):
-        total = cfg.data.num_large_crops + cfg.data.num_small_crops
-        raise UserError(f"augmentations: found {total} views, accepted by intl: 2 of the same crop_size")
+    large, small = cfg.data.num_large_crops, cfg.data.num_small_crops
+    # solo-learn's own rule: every other method's loss unpacks exactly two large views
+    if (large != 2 and cfg.method not in ("wmse", "mae")) or (small and cfg.method == "intl"):
+        raise UserError(
+            f"augmentations: found {large} large and {small} smaller views, accepted by {cfg.method}: "
+            "2 of the same crop_size"
+        )
 
 
 def _fill(cfg: DictConfig, key: str, value: Any) -> None:
@@ -78,14 +91,15 @@ _TRAINED = {
     "auto_resume.enabled": False,
     "performance.disable_channel_last": False,
     "optimizer.kwargs": {},
+    "optimizer.weight_decay": 0.0,
     "scheduler.name": "warmup_cosine",
 }
 _PRETRAINED = {
     "optimizer.classifier_lr": 0.1,
-    "optimizer.weight_decay": 0.0,
     "backbone.kwargs": {},
     "method_kwargs": {},
     "knn_eval.enabled": False,
+    "momentum": {},
     "accumulate_grad_batches": 1,
     "data.format": "image_folder",
     "data.no_labels": False,
@@ -128,15 +142,13 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
         if cfg.backbone.name and str(cfg.backbone.name).startswith(("vit", "swin")):
             # HEAD leaves timm's 224 in place, which refuses any other crop
             _fill(cfg, "backbone.kwargs.img_size", cfg.image_size)
-    for key in ("optimizer.batch_size", "max_epochs", "accumulate_grad_batches"):
-        _check_number(cfg, key, integer=True)
-    _check_number(cfg, "optimizer.lr")
-    for key in ("optimizer.classifier_lr", "optimizer.weight_decay"):
-        _check_number(cfg, key, positive=False)
+    _check_training(cfg)
+    _check_number(cfg, "accumulate_grad_batches", integer=True)
+    _check_number(cfg, "optimizer.classifier_lr", positive=False)
+    if cfg.momentum.get("classifier") and cfg.data.no_labels:
+        raise UserError("momentum.classifier: found true with data.no_labels=true, accepted: false")
     if cfg.backbone.name not in host.BACKBONES:
-        raise UserError(
-            f"backbone.name: found {cfg.backbone.name!r}, {nearest(str(cfg.backbone.name), host.BACKBONES)}"
-        )
+        raise not_accepted("backbone.name", cfg.backbone.name, host.BACKBONES)
     host.stem_kind(host.plain(cfg.backbone), cfg.data.dataset, cfg.image_size)
     host.stem_stride(host.plain(cfg.backbone))
     if (host.plain(cfg.get("auto_umap")) or {}).get("enabled"):
@@ -144,6 +156,17 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
             "auto_umap.enabled: found true, accepted: false (`solo-intl embed` writes features to plot)"
         )
     return cfg
+
+
+def linear_settings(cfg: DictConfig, optimizers: Sequence[str]) -> None:
+    """Check the training part of a linear evaluation.
+
+    Raises:
+        UserError: a number out of range, or an optimizer that is not the protocol's.
+    """
+    if cfg.optimizer.get("name") not in optimizers:
+        raise not_accepted("optimizer.name", cfg.optimizer.get("name"), optimizers)
+    _check_training(cfg)
 
 
 def count_labels(cfg: DictConfig, unlabelled: bool) -> None:
@@ -190,6 +213,10 @@ def evaluation_settings(cfg: DictConfig, command: str) -> tuple[DictConfig, Path
         for section in ("data", "backbone"):
             _fill(cfg, section, {})
         _fill_all(cfg, _COMMON, *([_TRAINED] if command == "linear" else []))
+        if command != "linear":
+            _fill(cfg, "batch_size", 256)
+            _check_number(cfg, "batch_size", integer=True)
+        _check_number(cfg, "data.num_workers", positive=False, integer=True)
         _fill(cfg, "name", command)
     given = cfg.get("pretrained_feature_extractor")
     given = None if given == "None" else given  # solo-learn's own YAML says None, which YAML reads as text
@@ -202,11 +229,14 @@ def evaluation_settings(cfg: DictConfig, command: str) -> tuple[DictConfig, Path
 def data_as_pretrained(cfg: DictConfig, pretrained: DictConfig | None) -> DictConfig:
     """Take the ``data`` keys that ``cfg`` leaves null from the pre-training run.
 
-    A data set other than the pre-training one takes nothing.
+    Another data set, or another ``train_path``, takes nothing: labels and subsets go with their images.
     """
     merged = host.plain(cfg.data)
     before = host.plain(pretrained.data) if pretrained is not None else {}
-    if merged.get("dataset") in (None, before.get("dataset")):
+    other_images = merged.get("train_path") not in (None, before.get("train_path"))
+    if merged.get("dataset") is None and other_images:
+        merged["dataset"] = before.get("dataset")
+    elif merged.get("dataset") in (None, before.get("dataset")) and not other_images:
         merged = {**before, **{key: value for key, value in merged.items() if value is not None}}
     if not merged.get("dataset"):
         raise UserError(

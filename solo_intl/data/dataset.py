@@ -53,18 +53,36 @@ class ArraySource:
 
 
 def decode_rgb(encoded: Path | bytes, where: str) -> Image.Image:
-    """Decode a file, or the bytes of one, into an RGB image.
+    """Decode a file, or the bytes of one, into an RGB image; 16-bit grey levels are scaled to 8 bits.
 
     Raises:
-        ImageReadError: not an image, or a truncated one; the message begins with ``where``.
+        ImageReadError: a file that can't be read, not an image, a truncated one, or one whose pixels have no
+            fixed range; the message begins with ``where``.
     """
     try:
         with Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded)) as image:
+            if image.mode == "F":
+                raise ImageReadError(
+                    f"{where}: found floating-point pixels (mode F), accepted: 8 or 16 bits per channel"
+                )
+            if image.mode == "I" or image.mode.startswith("I;16"):
+                return _scale_to_rgb(image, where)
             return image.convert("RGB")
-    except _DECODE_ERRORS:
-        raise ImageReadError(
-            f"{where}: found bytes that don't decode, accepted: a whole image file"
-        ) from None
+    except _DECODE_ERRORS as error:
+        # Only the system's errors have a strerror; Pillow's own OSErrors are about the content.
+        reason = getattr(error, "strerror", None)
+        found = f"can't be read ({reason})" if reason else "found bytes that don't decode"
+        raise ImageReadError(f"{where}: {found}, accepted: a whole image file") from None
+
+
+def _scale_to_rgb(image: Image.Image, where: str) -> Image.Image:
+    """Grey levels 0 to 65535 brought to 0 to 255, where Pillow's conversion would clip them."""
+    levels = np.asarray(image)
+    low, high = int(levels.min()), int(levels.max())
+    if low < 0 or high > 65535:
+        raise ImageReadError(f"{where}: found grey levels from {low} to {high}, accepted: 0 to 65535")
+    rounded = (levels.astype(np.uint32) + 128) // 257
+    return Image.fromarray(rounded.astype(np.uint8)).convert("RGB")
 
 
 class ImageDataset(Dataset[tuple[Any, int]]):

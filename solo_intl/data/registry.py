@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from solo_intl.errors import UserError
+from solo_intl.errors import not_accepted
 
 Triple = tuple[float, float, float]
 
@@ -54,19 +52,6 @@ DATASETS: dict[str, DatasetInfo] = {
 
 #: Data sets that are read from the user's own class folders or HDF5 files.
 FOLDER_DATASETS = ("imagenet", "imagenet100", "custom")
-
-
-def not_accepted(key: str, found: Any, accepted: Iterable[str]) -> UserError:
-    """The error for a value outside a fixed list, with the nearest accepted one when there is any.
-
-    Example:
-        >>> print(not_accepted("data.format", "image_foldr", ["image_folder", "h5"]))
-        data.format: found 'image_foldr', accepted: image_folder, h5 (nearest: image_folder)
-    """
-    accepted = list(accepted)
-    close = difflib.get_close_matches(str(found), accepted, n=1)
-    nearest = f" (nearest: {close[0]})" if close else ""
-    return UserError(f"{key}: found {found!r}, accepted: {', '.join(accepted)}{nearest}")
 
 
 def dataset_info(name: Any) -> DatasetInfo:

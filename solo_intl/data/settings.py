@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from solo_intl.data.registry import FOLDER_DATASETS, DatasetInfo, dataset_info, not_accepted
-from solo_intl.errors import UserError
+from solo_intl.data.registry import FOLDER_DATASETS, DatasetInfo, dataset_info
+from solo_intl.errors import UserError, not_accepted
 
 DEFAULT_ROOT = "./datasets"
 SPLITS = ("train", "val")
@@ -41,7 +41,7 @@ class DataSettings:
         """
         info = dataset_info(data_cfg.get("dataset"))
         fraction = _fraction(data_cfg.get("fraction"))
-        max_images = _integer("max_images", data_cfg.get("max_images"), minimum=1)
+        max_images = _max_images(data_cfg.get("max_images"))
         if fraction is not None and max_images is not None:
             raise UserError(
                 f"data.fraction, data.max_images: found {fraction} and {max_images}, accepted: one of the two"
@@ -54,7 +54,7 @@ class DataSettings:
             no_labels=_boolean("no_labels", data_cfg.get("no_labels"), default=False),
             fraction=fraction,
             max_images=max_images,
-            subset_seed=_integer("subset_seed", data_cfg.get("subset_seed"), minimum=0) or 0,
+            subset_seed=_subset_seed(data_cfg.get("subset_seed")),
             download=_boolean("download", data_cfg.get("download"), default=True),
         )
 
@@ -113,11 +113,19 @@ def _boolean(key: str, value: Any, *, default: bool) -> bool:
     return value
 
 
-def _integer(key: str, value: Any, *, minimum: int) -> int | None:
+def _subset_seed(value: Any) -> int:
     if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UserError(f"data.subset_seed: found {value!r}, accepted: an integer >= 0")
+    return value
+
+
+def _max_images(value: Any) -> int | None:
+    if value is None or value == -1:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise UserError(f"data.{key}: found {value!r}, accepted: an integer >= {minimum}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"data.max_images: found {value!r}, accepted: -1 (everything) or an integer >= 1")
     return value
 
 

@@ -26,7 +26,8 @@ def open_split(
     Own images (``imagenet``, ``imagenet100``, ``custom``) are one folder per class, or with ``format: h5``
     one HDF5 group per class; every class found is used, ``imagenet100`` included. A validation split takes
     its numbering of the classes from the training split, so a class that is absent from it shifts no label.
-    A ``custom`` folder is unlabelled if ``no_labels`` says so or if it has images but no class folders.
+    A ``custom`` folder is unlabelled if ``no_labels`` says so or if it has images but no class folders; with
+    both and without ``no_labels`` it is refused.
 
     Args:
         data_cfg: solo-learn's keys ``dataset``, ``train_path``, ``val_path``, ``format``, ``no_labels`` and
@@ -87,8 +88,15 @@ def _open_source(settings: DataSettings, split: str) -> ImageSource:
 def _own_classes(settings: DataSettings, split: str) -> list[str]:
     """Class names of the user's own images in the order of their labels; empty if there are no labels."""
     classes = _classes_on_disk(settings, split)
-    if split == "val" and classes and settings.train_path is not None and settings.train_path.exists():
+    if settings.unlabelled or split == "train":
+        return classes
+    if settings.train_path is not None and settings.train_path.exists():
         trained = _classes_on_disk(settings, "train")
+        if trained and not classes:
+            raise UserError(
+                f"data.val_path: found no class folders in {settings.val_path}, accepted: the classes of "
+                "data.train_path"
+            )
         unknown = sorted(set(classes) - set(trained))
         if trained and unknown:
             raise UserError(
@@ -105,8 +113,14 @@ def _classes_on_disk(settings: DataSettings, split: str) -> list[str]:
         classes = class_groups(key, root)
     else:
         check_folder(key, root)
-        classes = [] if settings.unlabelled else class_folders(root)
-        if not classes and settings.info.name != "custom":
+        classes, beside = ([], 0) if settings.unlabelled else class_folders(root)
+        own = settings.info.name == "custom"
+        if own and classes and beside:
+            raise UserError(
+                f"{key}: found {beside} image(s) beside {len(classes)} class folder(s) in {root}, accepted: "
+                "class folders only, or data.no_labels=true to take everything without labels"
+            )
+        if not classes and not own:
             raise UserError(f"{key}: no class folders with images in {root}, accepted: one folder per class")
     if settings.unlabelled:
         return []

@@ -13,30 +13,37 @@ from torch.utils.data import DataLoader
 
 from solo_intl import host
 from solo_intl.config import scale_learning_rate
-from solo_intl.data import count_classes, eval_transform, normalization, open_split, train_transform
+from solo_intl.data import count_classes, eval_transform, open_split, train_transform
+from solo_intl.engine.fit import fit
 from solo_intl.engine.resume import resume_checkpoint
-from solo_intl.engine.run_folder import open_run_folder
 from solo_intl.engine.trainer import build_trainer
+from solo_intl.errors import UserError
 
 
-def linear_sgd(cfg: DictConfig, backbone: nn.Module, size: int, folder: Path) -> dict[str, float]:
-    """Train the linear layer and return final top-1 and top-5 accuracy in percent on the validation split.
+def linear_sgd(
+    cfg: DictConfig, backbone: nn.Module, size: int, statistics: tuple[Any, Any], folder: Path
+) -> dict[str, float | None]:
+    """Train the linear layer; final top-1 and top-5 on the validation split, in percent.
+
+    Top-5 is None where there are five classes or fewer.
 
     Args:
         cfg: HEAD's linear configuration with ``data`` complete and base learning rates.
         backbone: frozen network.
         size: side of the images in pixels.
+        statistics: mean and standard deviation that pre-training normalised with.
         folder: the planned run folder; created once data and Trainer are ready.
     """
-    mean, std = normalization(cfg.data)
-    train = open_split(cfg.data, "train", train_transform(size, mean, std))
-    val = open_split(cfg.data, "val", eval_transform(size, mean, std))
+    train = open_split(cfg.data, "train", train_transform(size, *statistics))
+    val = open_split(cfg.data, "val", eval_transform(size, *statistics))
+    for split, dataset in (("train", train), ("val", val)):
+        if not dataset.has_labels:
+            raise UserError(f"data.{split}_path: found images without labels, accepted: class folders")
     cfg.data.num_classes = count_classes(cfg.data)
     trainer = build_trainer(cfg, folder)
     base_cfg = cfg.copy()
     scale_learning_rate(cfg, trainer.world_size)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    # HEAD's linear model reads these two sections in full
     model = host.LinearModel(backbone, OmegaConf.create(host.plain(cfg)))
     if not cfg.performance.disable_channel_last:
         model = model.to(memory_format=torch.channels_last)
@@ -53,13 +60,10 @@ def linear_sgd(cfg: DictConfig, backbone: nn.Module, size: int, folder: Path) ->
         )
 
     resume = resume_checkpoint(base_cfg, "linear")
-    if trainer.is_global_zero:
-        open_run_folder(folder, base_cfg)
-    trainer.fit(model, loader(train, True), loader(val, False), ckpt_path=resume, weights_only=True)
-    (folder / "hparams.yaml").unlink(missing_ok=True)
+    fit(trainer, model, loader(train, True), loader(val, False), folder, base_cfg, resume)
     final = trainer.callback_metrics
     return {
         "top1": float(final["val_acc1"]),
-        "top5": float(final["val_acc5"]),
+        "top5": float(final["val_acc5"]) if cfg.data.num_classes > 5 else None,
         "loss": float(final["val_loss"]),
     }

@@ -36,8 +36,17 @@ def cpu_computes_bf16() -> bool:
 
 
 def uses_gpu(accelerator: str) -> bool:
-    """Whether ``accelerator`` means a CUDA device on this machine."""
-    return accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    """Whether ``accelerator`` means a CUDA device on this machine.
+
+    Raises:
+        UserError: it asks for one and there is none.
+    """
+    wanted = accelerator in ("gpu", "cuda")
+    if wanted and not torch.cuda.is_available():
+        raise UserError(
+            f"accelerator: found '{accelerator}', but this machine has no GPU; accepted: auto, cpu"
+        )
+    return wanted or (accelerator == "auto" and torch.cuda.is_available())
 
 
 def resolve_precision(precision: str | int, accelerator: str) -> str:

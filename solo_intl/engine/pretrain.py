@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from dataclasses import dataclass
@@ -17,12 +18,39 @@ from solo_intl import host
 from solo_intl.config import pretrain_settings, scale_learning_rate
 from solo_intl.config.settings import count_labels
 from solo_intl.data import ImageDataset, WithIndex, eval_transform, normalization, open_split
+from solo_intl.engine.fit import fit
 from solo_intl.engine.resume import resume_checkpoint
-from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
+from solo_intl.engine.run_folder import plan_run_folder, write_json
 from solo_intl.engine.trainer import LAST, build_trainer
 from solo_intl.errors import UserError
 
 MEASURED_STEPS, SKIPPED_STEPS = 5, 2  # a dry run times the first after the second has warmed everything up
+
+
+class Clock(Callback):
+    """Counts batches; with ``measure`` also times each from the end of the one before, loading included."""
+
+    def __init__(self, measure: bool = False) -> None:
+        self.measure = measure
+        self.batches = 0
+        self.seconds: list[float] = []
+        self.last = 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        self.batches += 1
+        if not self.measure:
+            return
+        if module.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        if self.batches > SKIPPED_STEPS:
+            self.seconds.append(now - self.last)
+        self.last = now
+
+    @property
+    def median(self) -> float:
+        """Median seconds a batch, after the first ones have warmed everything up."""
+        return sorted(self.seconds)[len(self.seconds) // 2]
 
 
 @dataclass
@@ -31,6 +59,7 @@ class Pretraining:
 
     cfg: DictConfig  # learning rates scaled, as the method reads them
     base_cfg: DictConfig  # learning rates as stated, so that config.yaml can be run again
+    clock: Clock
     model: LightningModule
     trainer: Trainer
     train: DataLoader[Any]
@@ -38,32 +67,15 @@ class Pretraining:
     folder: Path | None
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        per_epoch = len(self.train) // self.trainer.world_size // self.cfg.accumulate_grad_batches
-        return max(1, per_epoch) * self.cfg.max_epochs
-
-
-class StepClock(Callback):
-    """Times training steps; the first ``skip`` are warm-up."""
-
-    def __init__(self, skip: int = 0) -> None:
-        self.skip = skip
-        self.seconds: list[float] = []
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.started = time.perf_counter()
-
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.seconds.append(time.perf_counter() - self.started)
+    def batches(self) -> int:
+        """Batches a process sees in one epoch."""
+        per_process = len(self.train.dataset) // self.trainer.world_size  # type: ignore[arg-type]
+        return per_process // int(self.cfg.optimizer.batch_size)
 
     @property
-    def median(self) -> float:
-        """Median seconds a step, loading excluded."""
-        kept = sorted(self.seconds[self.skip :])
-        return kept[len(kept) // 2]
+    def steps(self) -> int:
+        """Optimizer steps of the whole run; the last of an epoch may accumulate fewer batches."""
+        return math.ceil(self.batches / self.cfg.accumulate_grad_batches) * int(self.cfg.max_epochs)
 
 
 def _loader(dataset: Any, cfg: DictConfig, *, train: bool) -> DataLoader[Any]:
@@ -104,13 +116,18 @@ def prepare(cfg: DictConfig) -> Pretraining:
     train = open_split(cfg.data, "train", views)
     count_labels(cfg, unlabelled=not train.has_labels)
     val = _validation(cfg, mean, std)
+    if cfg.knn_eval.enabled and val is None:
+        raise UserError(
+            "knn_eval.enabled: found true, but there are no labelled validation images; accepted: false"
+        )
 
     folder = None if cfg.get("dry_run") else plan_run_folder(cfg.checkpoint.dir, "pretrain", cfg.name)
     dry = {"max_epochs": 1, "limit_train_batches": MEASURED_STEPS + SKIPPED_STEPS, "limit_val_batches": 0}
+    clock = Clock(measure=folder is None)
     trainer_cfg = cfg.copy()
     if folder is None:
         trainer_cfg.update({**dry, "enable_progress_bar": False})
-    trainer = build_trainer(trainer_cfg, folder, [StepClock(SKIPPED_STEPS)])
+    trainer = build_trainer(trainer_cfg, folder, [clock])
     base_cfg = cfg.copy()
     scale_learning_rate(cfg, trainer.world_size)
     if len(train) < cfg.optimizer.batch_size * trainer.world_size:
@@ -127,12 +144,12 @@ def prepare(cfg: DictConfig) -> Pretraining:
     if not cfg.performance.disable_channel_last:
         model = model.to(memory_format=torch.channels_last)
     loaders = _loader(WithIndex(train), cfg, train=True), val and _loader(val, cfg, train=False)
-    return Pretraining(cfg, base_cfg, model, trainer, loaders[0], loaders[1] or None, folder)
+    return Pretraining(cfg, base_cfg, clock, model, trainer, loaders[0], loaders[1] or None, folder)
 
 
 def peak_memory_gib() -> float:
     """Peak memory so far in GiB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -143,13 +160,11 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
     if run.folder is None:
         raise UserError("dry_run: found true, accepted here: false")
     resume = resume_checkpoint(run.base_cfg, "pretrain")
-    if run.trainer.is_global_zero:
-        open_run_folder(run.folder, run.base_cfg)
     started = time.perf_counter()
-    run.trainer.fit(run.model, run.train, run.val, ckpt_path=resume, weights_only=True)
+    fit(run.trainer, run.model, run.train, run.val, run.folder, run.base_cfg, resume)
     seconds = time.perf_counter() - started
     metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
-    images = run.trainer.global_step * run.cfg.optimizer.batch_size * run.trainer.world_size
+    images = run.clock.batches * run.cfg.optimizer.batch_size * run.trainer.world_size
     final = {
         "command": "pretrain",
         "method": run.cfg.method,
@@ -166,8 +181,6 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
     }
     if run.trainer.is_global_zero:
         write_json(run.folder / "metrics.json", final)
-        # Lightning's CSV logger leaves an empty one; config.yaml is the run's configuration
-        (run.folder / "hparams.yaml").unlink(missing_ok=True)
     return run.folder, final
 
 
@@ -176,24 +189,28 @@ def dry_run(cfg: DictConfig) -> dict[str, Any]:
     cfg = cfg.copy()
     cfg.dry_run = True
     run = prepare(cfg)
-    clock = next(c for c in run.trainer.callbacks if isinstance(c, StepClock))  # type: ignore[attr-defined]
     started = time.perf_counter()
     run.trainer.fit(run.model, run.train)
     wall = time.perf_counter() - started
-    taken = len(clock.seconds)
-    if taken <= SKIPPED_STEPS:
-        clock.skip = 0
+    if not run.clock.seconds:
+        raise UserError(
+            f"optimizer.batch_size: found {run.cfg.optimizer.batch_size}, so {run.batches} batches an epoch; "
+            f"accepted for a dry run: more than {SKIPPED_STEPS} batches an epoch"
+        )
     data, optimizer, world = run.cfg.data, run.cfg.optimizer, run.trainer.world_size
     images = len(run.train.dataset)  # type: ignore[arg-type]
+    accumulated, batch = run.cfg.accumulate_grad_batches, run.clock.median
+    hours = batch * run.batches * run.cfg.max_epochs / 3600
     return {
         "method": run.cfg.method,
         "data set": f"{data.dataset}, {images:,} images, {data.num_classes} classes",
-        "global batch": f"{optimizer.batch_size * world} ({optimizer.batch_size} x {world})",
-        "learning rate": f"{optimizer.lr:g} effective, classifier {optimizer.classifier_lr:g}",
+        "whitened batch": f"{optimizer.batch_size * world} ({optimizer.batch_size} x {world})",
+        "learning rate": f"{optimizer.lr * accumulated:g} effective, "
+        f"classifier {optimizer.classifier_lr * accumulated:g}",
         "steps": f"{run.steps:,} in {run.cfg.max_epochs} epochs",
         "parameters": f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
         "precision": str(run.trainer.precision),
         "peak memory": f"{peak_memory_gib():.2f} GiB",
-        "step": f"{clock.median:.3f} s (median of {taken - clock.skip} measured steps, {wall:.1f} s in all)",
-        "estimated training time": f"{clock.median * run.steps / 3600:.2f} h without validation",
+        "batch": f"{batch:.3f} s, loading included (median of {len(run.clock.seconds)}, {wall:.1f} s in all)",
+        "estimated training time": f"{hours:.2f} h without validation",
     }

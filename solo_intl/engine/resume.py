@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from solo_intl import host
 from solo_intl.engine.trainer import LAST
 from solo_intl.errors import UserError
+from solo_intl.evaluation import read_checkpoint
 
 # what may differ between a run and the one it continues
 _FREE = ("resume_from_checkpoint", "auto_resume", "wandb", "tensorboard", "checkpoint", "name", "dry_run")
@@ -18,6 +20,13 @@ _FREE = ("resume_from_checkpoint", "auto_resume", "wandb", "tensorboard", "check
 
 def _comparable(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in host.plain(cfg).items() if key not in _FREE}
+
+
+def _resumed_from(folder: Path) -> str | None:
+    try:
+        return json.loads((folder / "environment.json").read_text()).get("resumed_from")
+    except (OSError, ValueError):
+        return None
 
 
 def resume_checkpoint(cfg: DictConfig, command: str) -> Path | None:
@@ -36,14 +45,18 @@ def resume_checkpoint(cfg: DictConfig, command: str) -> Path | None:
             raise UserError(
                 f"resume_from_checkpoint: no file {given}, accepted: a checkpoint of the same run"
             )
+        read_checkpoint(given)  # refuses in one line what is no checkpoint
         return Path(given)
     if not cfg.auto_resume.enabled:
         return None
     oldest = time.time() - 3600 * float(cfg.auto_resume.get("max_hours") or 36)
-    runs = (Path(cfg.checkpoint.dir) / command).glob(f"*/checkpoints/{LAST}.ckpt")
+    runs = list((Path(cfg.checkpoint.dir) / command).glob(f"*/checkpoints/{LAST}.ckpt"))
+    continued = {_resumed_from(run.parent.parent) for run in runs}
     for checkpoint in sorted(runs, key=lambda path: path.stat().st_mtime, reverse=True):
         folder = checkpoint.parent.parent
         if checkpoint.stat().st_mtime < oldest or (folder / "metrics.json").exists():
+            continue
+        if str(checkpoint) in continued:
             continue
         before = OmegaConf.load(folder / "config.yaml")
         if isinstance(before, DictConfig) and _comparable(before) == _comparable(cfg):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 from datetime import datetime, timezone
 from importlib import metadata
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
 from solo_intl._version import __version__
+from solo_intl.detect import checkout_commit
 from solo_intl.engine.precision import cpu_flags
 from solo_intl.errors import UserError
 
@@ -35,14 +35,8 @@ PACKAGES = (
 
 def environment() -> dict[str, Any]:
     """Versions, machine and commits: what a reader needs to repeat a figure."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
     return {
-        "solo_intl": {"version": __version__, "commit": commit},
+        "solo_intl": {"version": __version__, "commit": checkout_commit(Path(__file__).resolve().parents[2])},
         "solo-learn": {
             "generation": host.HOST.generation,
             "version": host.HOST.version,
@@ -85,7 +79,7 @@ def plan_run_folder(root: str | Path, command: str, name: str) -> Path:
     return folder
 
 
-def open_run_folder(folder: Path, cfg: DictConfig) -> None:
+def open_run_folder(folder: Path, cfg: DictConfig, resumed_from: Path | None = None) -> None:
     """Create the folder with ``config.yaml`` and ``environment.json``; the run is about to start.
 
     Raises:
@@ -93,8 +87,11 @@ def open_run_folder(folder: Path, cfg: DictConfig) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-        write_json(folder / "environment.json", environment())
+        # without the checkpoint it resumes, so that the file repeats the run from its start
+        stated = OmegaConf.merge(cfg, {"resume_from_checkpoint": None} if resumed_from else {})
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(stated, resolve=True))
+        resumed = {"resumed_from": str(resumed_from)} if resumed_from else {}
+        write_json(folder / "environment.json", {**environment(), **resumed})
     except OSError as error:
         raise UserError(
             f"checkpoint.dir: cannot write {folder} ({error.strerror}), accepted: a writable folder"

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
@@ -21,6 +22,15 @@ from solo_intl.engine.precision import resolve_precision, uses_gpu
 from solo_intl.errors import UserError
 
 LAST = "last"  # checkpoints/last.ckpt, overwritten at every save unless checkpoint.keep_prev
+
+
+class Checkpoints(ModelCheckpoint):
+    """Saves every ``checkpoint.frequency`` epochs and always at the last one."""
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            self._every_n_epochs = 1
+        super().on_train_epoch_end(trainer, module)
 
 
 class EpochLines(Callback):
@@ -62,8 +72,12 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # HEAD warns through the root logger about the very scheduler.interval it defaults to
-    logging.getLogger().addFilter(lambda record: "scheduler_interval" not in record.getMessage())
+    logging.getLogger().addFilter(_not_about_interval)
+
+
+def _not_about_interval(record: logging.LogRecord) -> bool:
+    """HEAD warns through the root logger about the very scheduler.interval it defaults to."""
+    return "scheduler_interval" not in record.getMessage()
 
 
 def _devices(cfg: DictConfig) -> Any:
@@ -122,7 +136,7 @@ def build_trainer(cfg: DictConfig, folder: Path | None, callbacks: list[Callback
         if cfg.checkpoint.enabled:
             keep = bool(cfg.checkpoint.keep_prev)
             extra.append(
-                ModelCheckpoint(
+                Checkpoints(
                     dirpath=folder / "checkpoints",
                     filename="epoch={epoch}" if keep else LAST,
                     auto_insert_metric_name=False,
@@ -149,6 +163,9 @@ def build_trainer(cfg: DictConfig, folder: Path | None, callbacks: list[Callback
     )
     settings.setdefault("log_every_n_steps", 10)
     try:
-        return Trainer(**settings)
+        trainer = Trainer(**settings)
     except Exception as error:  # Lightning raises several kinds for settings it refuses
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+    if trainer.world_size > 1 and cfg.get("sync_batchnorm") and not gpu:
+        rank_zero_warn("sync_batchnorm: needs GPUs; every process normalises its own part of the batch")
+    return trainer

@@ -9,14 +9,14 @@ Example:
 """
 
 from solo_intl.evaluation.checkpoint import LoadedBackbone, backbone_state, load_backbone
-from solo_intl.evaluation.embed import write_embeddings
+from solo_intl.evaluation.embed import FORMATS, write_embeddings
 from solo_intl.evaluation.features import Features, extract_features, raw_pixel_features
 from solo_intl.evaluation.knn import knn_accuracy, knn_scores
 from solo_intl.evaluation.linear_probe import LinearProbe, adam_probe
-from solo_intl.evaluation.metrics import topk_accuracy
 from solo_intl.evaluation.reading import Checkpoint, read_checkpoint
 
 __all__ = [
+    "FORMATS",
     "Checkpoint",
     "Features",
     "LinearProbe",
@@ -29,6 +29,5 @@ __all__ = [
     "load_backbone",
     "raw_pixel_features",
     "read_checkpoint",
-    "topk_accuracy",
     "write_embeddings",
 ]

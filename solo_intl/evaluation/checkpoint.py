@@ -10,7 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from solo_intl.errors import UserError
+from solo_intl.data import dataset_info
+from solo_intl.errors import UserError, not_accepted
 from solo_intl.evaluation.reading import Checkpoint, first_few, read_checkpoint
 
 # solo-learn HEAD, this project and the INTL authors say backbone; solo-learn 1.0.2 says encoder.
@@ -18,6 +19,8 @@ _PREFIXES = {
     "online": ("backbone.", "encoder."),
     "momentum": ("momentum_backbone.", "momentum_encoder."),
 }
+# DistributedDataParallel and torch.compile, in whatever order they were applied.
+_WRAPPERS = ("module.", "_orig_mod.")
 _DEFAULT_IMAGE_SIZE = 224
 
 
@@ -46,8 +49,9 @@ def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str,
     """The backbone's own weights, under the names the backbone gives them.
 
     Only a leading `backbone.` or `encoder.` is removed (`momentum_backbone.` or `momentum_encoder.` for the
-    momentum network), after DistributedDataParallel's `module.`; the same word further inside a name is left
-    alone. A state dict with no such prefix is taken to be a backbone's already.
+    momentum network), and before and after it DistributedDataParallel's `module.` and torch.compile's
+    `_orig_mod.`; the same word further inside a name is left alone. A state dict with no such prefix is taken
+    to be a backbone's already.
 
     Args:
         checkpoint: what :func:`read_checkpoint` gave.
@@ -63,20 +67,25 @@ def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str,
         {'fc.bias': tensor([0.])}
     """
     if network not in _PREFIXES:
-        raise UserError(f"network: found {network!r}, accepted: {', '.join(_PREFIXES)}")
-    state = checkpoint.state_dict
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+        raise not_accepted("network", network, _PREFIXES)
+    state = _unwrapped(checkpoint.state_dict)
     for prefix in _PREFIXES[network]:
         weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if weights:
-            return weights
+            return _unwrapped(weights)
     if network == "momentum":
         raise UserError(
             f"{checkpoint.path}: found no momentum network (keys {first_few(list(state))}); "
             "accepted: network 'online', or the checkpoint of a momentum method"
         )
     return dict(state)
+
+
+def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if state and all(key.startswith(wrapper) for key in state):
+            return _unwrapped({key.removeprefix(wrapper): value for key, value in state.items()})
+    return state
 
 
 def load_backbone(
@@ -100,7 +109,7 @@ def load_backbone(
 
     Raises:
         UserError: as :func:`read_checkpoint` and :func:`backbone_state`; no config in the file and none
-            given; weights that don't fit the network exactly.
+            given; an unknown data set; weights that don't fit the network exactly.
 
     Example:
         >>> load_backbone("missing.ckpt")
@@ -111,10 +120,11 @@ def load_backbone(
     checkpoint = read_checkpoint(path)
     weights = backbone_state(checkpoint, network)
     cfg = _network_cfg(checkpoint, backbone_cfg, data_cfg)
+    native = dataset_info(cfg.data.dataset).image_size
     # lazily: reading and refusing a file must work without solo-learn
     from solo_intl.host import build_backbone, image_size
 
-    cfg.image_size = image_size(cfg) or _image_size(cfg.data)
+    cfg.image_size = image_size(cfg) or int(cfg.data.get("image_size") or native or _DEFAULT_IMAGE_SIZE)
     backbone, features_dim = build_backbone(cfg)
     _load_strictly(backbone, weights, checkpoint.path, cfg)
     return LoadedBackbone(backbone.eval().requires_grad_(False), features_dim, cfg, checkpoint.path)
@@ -143,14 +153,6 @@ def _network_cfg(
 def _plain(cfg: Mapping[str, Any] | None) -> dict[str, Any]:
     resolved: Any = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg or {}
     return {key: value for key, value in resolved.items() if value is not None}
-
-
-def _image_size(data: DictConfig) -> int:
-    from solo_intl.data import DATASETS
-
-    info = DATASETS.get(data.dataset)
-    native = info.image_size if info is not None else None
-    return int(data.get("image_size") or native or _DEFAULT_IMAGE_SIZE)
 
 
 def _load_strictly(backbone: nn.Module, weights: dict[str, Tensor], path: Path, cfg: DictConfig) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from solo_intl.errors import UserError
+from solo_intl.errors import UserError, not_accepted
 from solo_intl.evaluation.features import Features
 
 FORMATS = ("csv", "parquet")
@@ -47,7 +47,7 @@ def write_embeddings(
         ['features.npy', 'names.csv'] ['name,label,class', 'cat/1.png,0,cat']
     """
     if format not in FORMATS:
-        raise UserError(f"format: found {format!r}, accepted: {', '.join(FORMATS)}")
+        raise not_accepted("format", format, FORMATS)
     labels = features.y.tolist()
     if labels and max(labels) >= len(classes):
         raise UserError(
@@ -101,13 +101,18 @@ def _write_parquet(
     offsets = pa.array(np.arange(0, x.size + 1, x.shape[1], dtype=np.int64))
     table = pa.table(
         {
-            "name": pa.array(names, pa.string()),
+            "name": pa.array(_as_utf8(names), pa.string()),
             "label": pa.array(labels, pa.int64()),
-            "class": pa.array(class_names, pa.string()),
+            "class": pa.array(_as_utf8(class_names), pa.string()),
             "feature": pa.LargeListArray.from_arrays(offsets, pa.array(x.reshape(-1), pa.float32())),
         }
     )
     pq.write_table(table, path)
+
+
+def _as_utf8(names: list[str]) -> list[str]:
+    # parquet text is UTF-8 and nothing else: bytes that are not become \udcxx, which keeps names distinct
+    return [name.encode("utf-8", "backslashreplace").decode("utf-8") for name in names]
 
 
 def _write_all(out_dir: Path, writers: dict[str, Callable[[Path], None]]) -> list[Path]:

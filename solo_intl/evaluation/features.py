@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from solo_intl.errors import UserError
+from solo_intl.errors import UserError, not_accepted
 
 _AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -29,8 +29,8 @@ class Features:
         ValueError: shapes that don't fit together.
 
     Example:
-        >>> Features(torch.zeros(2, 3), torch.tensor([0, 1]), ["a.png", "b.png"]).has_labels
-        True
+        >>> Features(torch.zeros(2, 3), torch.tensor([0, 1]), ["a.png", "b.png"]).x.shape
+        torch.Size([2, 3])
     """
 
     x: Tensor
@@ -43,11 +43,6 @@ class Features:
                 f"expected x [n, d], y [n] and n names, got {list(self.x.shape)}, {list(self.y.shape)} and "
                 f"{len(self.names)}"
             )
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether every image has a label."""
-        return bool((self.y >= 0).all())
 
 
 def check_labelled(features: Features, part: str) -> None:
@@ -109,7 +104,7 @@ def extract_features(
         (torch.Size([3, 4]), [0, 1, 0], ['00000', '00001', '00002'])
     """
     if precision not in _AUTOCAST_DTYPES:
-        raise UserError(f"precision: found {precision!r}, accepted: {', '.join(_AUTOCAST_DTYPES)}")
+        raise not_accepted("precision", precision, _AUTOCAST_DTYPES)
     names = _names(dataset)
     device = torch.device(device)
     loader: DataLoader[Any] = DataLoader(

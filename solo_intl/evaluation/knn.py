@@ -1,22 +1,22 @@
-"""Exact k-nearest-neighbour classification of features, in memory that doesn't grow with the data set."""
+"""Exact k-nearest-neighbour classification of features, block by block: no copy of a data set is made."""
 
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from solo_intl.errors import UserError
+from solo_intl.errors import UserError, not_accepted
 from solo_intl.evaluation.features import Features, check_labelled
 from solo_intl.evaluation.metrics import label_ranks
 
 DISTANCES = ("euclidean", "cosine")
 VOTES = ("majority", "weighted")
-BLOCK_ELEMENTS = 2**24
-# Candidates kept beyond k in the fp32 search, so that its rounding can't lose a true neighbour.
+BLOCK_ELEMENTS = 2**23
+# Candidates kept beyond k, so that the order of nearly equal distances is settled by the second measure.
 _SPARE = 8
 
 
@@ -34,11 +34,12 @@ def knn_scores(
 ) -> Tensor:
     """Votes of the k nearest training rows for each class.
 
-    Both sets are cut into blocks: at most `block_elements` distances exist at once (64 MiB by default).
-    Inside a block ||a - b||^2 = |a|^2 + |b|^2 - 2ab is computed in fp32 on features centred by the training
-    mean, which keeps the subtraction from cancelling; the k + 8 best candidates are then measured again in
-    float64 from the differences themselves and ordered by (distance, training row). The result doesn't depend
-    on the blocks.
+    Everything is computed in float64, whatever the caller's autocast says. Both sets are cut into blocks, and
+    every intermediate has at most `block_elements` elements (64 MiB each by default), or as many as one image
+    needs: (k + 8) d. Inside a block ||a - b||^2 = |a|^2 + |b|^2 - 2ab, on features centred by the training
+    mean, finds the k + 8 best candidates; these are measured again from the differences themselves and
+    ordered by (distance, training row). The result doesn't depend on the blocks unless more than eight
+    further training rows are as far away as the k-th: then which of them vote isn't defined.
 
     Args:
         train_x: [n, d].
@@ -50,15 +51,15 @@ def knn_scores(
             zero outvote all others; exp(cosine / temperature) for cosine, divided by the row's largest.
         temperature: of the weighted cosine vote.
         num_classes: width of the result; the largest training label + 1 when None.
-        block_elements: most distances held at once.
+        block_elements: most elements of any intermediate; the result and the neighbours come on top.
 
     Returns:
         float64 [t, classes]. The predicted class is the largest score, the smallest label when scores tie,
         which is what `argmax` gives and what scikit-learn's KNeighborsClassifier does.
 
     Raises:
-        UserError: k out of range, unknown distance or vote, unlabelled rows, a zero row under cosine
-            distance.
+        UserError: k or temperature no number or out of range, unknown distance or vote, unlabelled rows, a
+            zero row under cosine distance.
         ValueError: shapes that don't fit, num_classes too small, block_elements < 1.
 
     Example:
@@ -82,15 +83,15 @@ def knn_scores(
     if classes <= int(train_y.max()):
         raise ValueError(f"num_classes is {classes} but a training label is {int(train_y.max())}")
 
-    # the fp32 search must stay fp32 inside a caller's autocast region
-    with torch.no_grad(), torch.autocast(train_x.device.type, enabled=False):
-        train, test = train_x.float(), test_x.float()
-        if distance == "cosine":
-            train, test = _unit_rows(train, "train"), _unit_rows(test, "test")
-        squared, index = _nearest(train, test, k, block_elements)
+    cosine = distance == "cosine"
+    if cosine:
+        _check_directions(train_x, "train")
+        _check_directions(test_x, "test")
+    with torch.no_grad():
+        squared, index = _nearest(train_x, test_x, k, cosine, block_elements)
         votes = _votes(squared, distance, vote, temperature)
-        scores = torch.zeros(len(test), classes, dtype=torch.float64, device=test.device)
-        return scores.scatter_add_(1, train_y.to(test.device)[index], votes)
+        scores = torch.zeros(len(test_x), classes, dtype=torch.float64, device=test_x.device)
+        return scores.scatter_add_(1, train_y.to(test_x.device)[index], votes)
 
 
 def knn_accuracy(
@@ -155,57 +156,66 @@ def knn_accuracy(
 
 
 def _check_choices(k: int, n_train: int, distance: str, vote: str, temperature: float) -> None:
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise UserError(f"k: found {k!r}, accepted: a positive integer")
     if not 1 <= k <= n_train:
         raise UserError(f"k: found {k}, accepted: 1 to {n_train} (the number of training images)")
     if distance not in DISTANCES:
-        raise UserError(f"distance: found {distance!r}, accepted: {', '.join(DISTANCES)}")
+        raise not_accepted("distance", distance, DISTANCES)
     if vote not in VOTES:
-        raise UserError(f"vote: found {vote!r}, accepted: {', '.join(VOTES)}")
-    if not temperature > 0:
-        raise UserError(f"temperature: found {temperature}, accepted: a number above 0")
+        raise not_accepted("vote", vote, VOTES)
+    if isinstance(temperature, bool) or not isinstance(temperature, Real) or not 0 < temperature < math.inf:
+        raise UserError(f"temperature: found {temperature!r}, accepted: a number above 0")
 
 
-def _unit_rows(x: Tensor, part: str) -> Tensor:
-    norms = x.norm(dim=1)
-    zero = int((norms == 0).sum())
+def _check_directions(x: Tensor, part: str) -> None:
+    zero = int((torch.linalg.vector_norm(x, ord=math.inf, dim=1) == 0).sum())
     if zero:
         raise UserError(
             f"distance: found 'cosine' and {zero} all-zero feature rows in the {part} set, "
             "which have no direction; accepted here: euclidean"
         )
-    return F.normalize(x)
 
 
-def _nearest(train: Tensor, test: Tensor, k: int, block_elements: int) -> tuple[Tensor, Tensor]:
-    """Exact squared distances (float64) and training rows of the k nearest, nearest first, each [t, k]."""
-    centre = train.double().mean(dim=0).float()
-    centred = train - centre
-    norms = centred.square().sum(dim=1)
+def _rows(x: Tensor, unit: bool) -> Tensor:
+    """Rows [..., d] in float64, of length one where asked: made per block, never for a whole set."""
+    x = x.double()
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True) if unit else x
+
+
+def _nearest(train: Tensor, test: Tensor, k: int, unit: bool, block_elements: int) -> tuple[Tensor, Tensor]:
+    """Squared distances (float64) and training rows of the k nearest, nearest first, each [t, k]."""
+    width = max(1, train.shape[1])
     keep = min(k + _SPARE, len(train))
-    rows = min(1024, math.isqrt(block_elements))
-    columns = block_elements // rows
+    rows = max(1, min(1024, math.isqrt(block_elements), block_elements // width))
+    columns = max(1, block_elements // max(rows, width))
     # the second measure holds rows x keep x d differences: cut it by the same bound
-    exact_rows = max(1, block_elements // (keep * train.shape[1]))
+    exact_rows = max(1, block_elements // (keep * width))
+    centre = torch.stack([_rows(block, unit).sum(dim=0) for block in train.split(columns)]).sum(dim=0)
+    centre /= len(train)
     squared, index = [], []
-    for queries in test.split(rows):
-        candidates = _candidates(queries - centre, centred, norms, keep, columns)
+    for block in test.split(rows):
+        queries = _rows(block, unit)
+        candidates = _candidates(queries - centre, train, centre, keep, unit, columns)
         for some_queries, some in zip(queries.split(exact_rows), candidates.split(exact_rows), strict=True):
             ordered = some.sort(dim=1).values  # with a stable sort below, equal distances go by training row
-            exact = (train[ordered].double() - some_queries[:, None].double()).square().sum(dim=2)
+            exact = (_rows(train[ordered], unit) - some_queries[:, None]).square().sum(dim=2)
             order = exact.argsort(dim=1, stable=True)[:, :k]
             squared.append(exact.gather(1, order))
             index.append(ordered.gather(1, order))
     return torch.cat(squared), torch.cat(index)
 
 
-def _candidates(queries: Tensor, train: Tensor, norms: Tensor, keep: int, columns: int) -> Tensor:
-    """Rows of `train` nearest to each query in fp32, [len(queries), keep], from blocks of `columns` rows."""
+def _candidates(
+    queries: Tensor, train: Tensor, centre: Tensor, keep: int, unit: bool, columns: int
+) -> Tensor:
+    """Rows of `train` nearest to each centred query, [len(queries), keep], from blocks of `columns` rows."""
     best = queries.new_empty(len(queries), 0)
     index = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for start in range(0, len(train), columns):
-        block = slice(start, start + columns)
+        block = _rows(train[start : start + columns], unit) - centre
         # |query|^2 is the same for the whole row and doesn't change the order
-        near = torch.addmm(norms[block], queries, train[block].T, alpha=-2)
+        near = torch.addmm(block.square().sum(dim=1), queries, block.T, alpha=-2)
         values, where = near.topk(min(keep, near.shape[1]), dim=1, largest=False)
         best, index = torch.cat([best, values], dim=1), torch.cat([index, where + start], dim=1)
         if best.shape[1] > keep:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -75,8 +76,8 @@ def adam_probe(
         as well.
 
     Raises:
-        UserError: a setting out of range, images without labels, features that are not finite or of two
-            widths, a loss that is not finite.
+        UserError: a setting out of range, named by its key (max_epochs, optimizer.lr, ...); images without
+            labels, features that are not finite or of two widths, a loss that is not finite.
 
     Example:
         >>> x, y = torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 1])
@@ -134,14 +135,18 @@ def _check(
     weight_decay: float,
     batch_size: int,
 ) -> None:
-    for name, count in (("epochs", epochs), ("batch_size", batch_size)):
-        if count < 1:
-            raise UserError(f"{name}: found {count}, accepted: an integer of at least 1")
-    for name, rate in (("lr", lr), ("final_lr", final_lr)):
-        if not rate > 0:
-            raise UserError(f"{name}: found {rate}, accepted: a number above 0")
-    if weight_decay < 0:
-        raise UserError(f"weight_decay: found {weight_decay}, accepted: 0 or more")
+    for key, count in (("max_epochs", epochs), ("optimizer.batch_size", batch_size)):
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+            raise UserError(f"{key}: found {count!r}, accepted: an integer of at least 1")
+    if not _is_number(lr) or lr <= 0:
+        raise UserError(f"optimizer.lr: found {lr!r}, accepted: a number above 0")
+    if not _is_number(final_lr) or final_lr <= 0:
+        raise UserError(
+            f"optimizer.final_lr: found {final_lr!r}, accepted: a number above 0 (exponential decay never "
+            "reaches 0)"
+        )
+    if not _is_number(weight_decay) or weight_decay < 0:
+        raise UserError(f"optimizer.weight_decay: found {weight_decay!r}, accepted: a number of 0 or more")
     check_labelled(train, "train")
     check_labelled(test, "test")
     if train.x.shape[1] != test.x.shape[1]:
@@ -149,6 +154,10 @@ def _check(
             f"test set: found {test.x.shape[1]} features per image; "
             f"accepted: {train.x.shape[1]} as in the train set"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _initial_layer(
@@ -171,7 +180,9 @@ def _evaluate(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> tuple[float
             scores = F.linear(rows, weight, bias)
         loss += float(F.cross_entropy(scores, labels, reduction="sum"))
         if not math.isfinite(loss):
-            raise UserError("lr: the linear layer diverged (its loss is not finite); accepted: a smaller lr")
+            raise UserError(
+                "optimizer.lr: the linear layer diverged (its loss is not finite); accepted: less"
+            )
         ranks = label_ranks(scores, labels)
         first += int((ranks < 1).sum())
         fifth += int((ranks < 5).sum())

@@ -1,8 +1,6 @@
-"""Top-k accuracy with one stated rule for ties, shared by the k-NN and the linear probe."""
+"""The rank of the true label with one stated rule for ties, shared by the k-NN and the linear probe."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -39,24 +37,3 @@ def label_ranks(scores: Tensor, y: Tensor) -> Tensor:
     columns = torch.arange(scores.shape[1], device=scores.device)
     ahead = (scores > own) | ((scores == own) & (columns < y[:, None]))
     return ahead.sum(dim=1)
-
-
-def topk_accuracy(scores: Tensor, y: Tensor, ks: Sequence[int] = (1, 5)) -> dict[int, float]:
-    """Share of rows, in percent, whose true label is among the k highest scores, for each k.
-
-    Args:
-        scores: [n, classes], higher is better; ties are ordered by label, smallest first.
-        y: int64 [n], labels in [0, classes).
-        ks: the values of k.
-
-    Raises:
-        ValueError: no rows, or as :func:`label_ranks`.
-
-    Example:
-        >>> topk_accuracy(torch.tensor([[0.1, 0.7, 0.2], [0.9, 0.1, 0.0]]), torch.tensor([2, 0]), ks=(1, 2))
-        {1: 50.0, 2: 100.0}
-    """
-    if y.numel() == 0:
-        raise ValueError("accuracy of no rows is undefined")
-    ranks = label_ranks(scores, y)
-    return {k: 100.0 * float((ranks < k).double().mean()) for k in ks}

@@ -65,6 +65,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         state = content["state_dict"]
         ours = content.get("solo_intl")
         cfg = ours.get("cfg") if isinstance(ours, dict) else None
+        cfg = cfg if isinstance(cfg, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         found = (
             f"the keys {first_few(list(content))}"

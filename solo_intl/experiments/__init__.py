@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from solo_intl.errors import UserError, nearest
+from solo_intl.errors import UserError, not_accepted
 
 
 def run_experiment(arguments: Sequence[str]) -> None:
@@ -20,5 +20,5 @@ def run_experiment(arguments: Sequence[str]) -> None:
         raise UserError(f"solo-intl experiment: found no name, accepted: {', '.join(experiments)}")
     name, *rest = arguments
     if name not in experiments:
-        raise UserError(f"solo-intl experiment: found {name!r}, {nearest(name, experiments)}")
+        raise not_accepted("solo-intl experiment", name, experiments)
     experiments[name](rest)

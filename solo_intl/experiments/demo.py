@@ -21,7 +21,7 @@ from solo_intl.data import eval_transform, normalization, open_split
 from solo_intl.engine.precision import cpu_computes_bf16, uses_gpu
 from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.engine.run_folder import environment, plan_run_folder, write_json
-from solo_intl.errors import UserError, nearest
+from solo_intl.errors import UserError, not_accepted
 from solo_intl.evaluation import (
     Features,
     adam_probe,
@@ -43,15 +43,13 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if key not in options or not equals:
-            raise UserError(
-                f"experiment demo: found {argument!r}, {nearest(key, [f'{k}=' for k in options])}"
-            )
+            raise not_accepted("experiment demo", argument, [f"{k}=" for k in options])
         if key in ("seeds", "max_epochs"):
             if not value.isdigit() or int(value) < 1:
                 raise UserError(f"experiment demo, {key}: found {value!r}, accepted: a positive integer")
             options[key] = int(value)
         elif key == "config" and value not in CONFIGS:
-            raise UserError(f"experiment demo, config: found {value!r}, {nearest(value, CONFIGS)}")
+            raise not_accepted("experiment demo, config", value, CONFIGS)
         else:
             options[key] = value
     return options

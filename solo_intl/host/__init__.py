@@ -29,7 +29,7 @@ BaseMethod = generation.BaseMethod
 BaseMomentumMethod = generation.BaseMomentumMethod
 LinearModel = generation.LinearModel
 BACKBONES: tuple[str, ...] = generation.BACKBONES
-# solo-learn's own registry: `register` puts our classes here, so its unmodified scripts find them
+# solo-learn's own registry: `register` puts our classes here, so HEAD's unmodified scripts find them
 SOLO_METHODS: dict[str, type] = generation.SOLO_METHODS
 METHODS: dict[str, type] = {
     name: generation.adapt(method) for name, method in SOLO_METHODS.items() if name not in ("base", "linear")
@@ -75,7 +75,7 @@ def build_backbone(cfg: DictConfig) -> tuple[nn.Module, int]:
             f"backbone.name: found '{name}', accepted by {HOST.generation}: {', '.join(BACKBONES)}"
         )
     try:
-        network = generation.new_network(name, cfg.get("method") or "intl", kwargs)
+        network = generation.new_network(name, cfg.get("method") or "intl", kwargs, cfg.data.dataset)
     except TypeError as error:
         raise UserError(f"backbone.kwargs: found {kwargs}; {name} says: {error}") from None
     kind = stem_kind(backbone, cfg.data.dataset, image_size(cfg))

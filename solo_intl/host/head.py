@@ -55,7 +55,7 @@ def adapt(method: type) -> type:
     return type(method.__name__, (HostMixin, method), {"_knn_class": BaseMethod._knn_class})
 
 
-def new_network(name: str, method: str, kwargs: dict[str, Any]) -> nn.Module:
+def new_network(name: str, method: str, kwargs: dict[str, Any], dataset: str) -> nn.Module:
     """An untrained backbone without its classifier."""
     network = solo_base.BaseMethod._BACKBONES[name](method, **kwargs)
     if name.startswith("resnet"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn import functional as F
 from torchvision import models
@@ -17,6 +17,7 @@ from solo_intl.host.legacy_arguments import keyword_arguments, own_arguments
 from solo_intl.host.legacy_views import FullTransformPipeline, NCropAugmentation, build_view
 from solo_intl.host.mixin import HostMixin, LinearMixin
 from solo_intl.host.standins import legacy_imports
+from solo_intl.host.stem import CIFAR_DATASETS
 
 with legacy_imports():
     import solo.methods as solo_methods
@@ -104,11 +105,16 @@ class _HeadBase(HostMixin, LegacyFace):
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(self.add_and_assert_specific_cfg(cfg))
 
+    def channels_last(self, X: torch.Tensor) -> torch.Tensor:
+        """The views in the layout of the weights."""
+        disabled = OmegaConf.select(self.cfg, "performance.disable_channel_last", default=False)
+        return X if disabled else X.to(memory_format=torch.channels_last)
+
     def forward(self, X: torch.Tensor) -> dict[str, Any]:
-        return self.base_forward(_channels_last(X))
+        return self.base_forward(self.channels_last(X))
 
     def multicrop_forward(self, X: torch.Tensor) -> dict[str, Any]:
-        return {"feats": self.backbone(_channels_last(X))}
+        return {"feats": self.backbone(self.channels_last(X))}
 
     def base_training_step(self, X: torch.Tensor, targets: torch.Tensor) -> dict[str, Any]:
         return self._base_shared_step(X, targets)
@@ -148,10 +154,6 @@ class _HeadBase(HostMixin, LegacyFace):
         return outs
 
 
-def _channels_last(X: torch.Tensor) -> torch.Tensor:
-    return X.to(memory_format=torch.channels_last)
-
-
 class BaseMethod(_HeadBase, solo_base.BaseMethod):
     """HEAD's ``BaseMethod(cfg)``."""
 
@@ -165,7 +167,7 @@ class BaseMomentumMethod(_HeadBase, solo_base.BaseMomentumMethod):
 
     @torch.no_grad()
     def momentum_forward(self, X: torch.Tensor) -> dict[str, Any]:
-        return {"feats": self.momentum_backbone(_channels_last(X))}
+        return {"feats": self.momentum_backbone(self.channels_last(X))}
 
     def base_momentum_forward(self, X: torch.Tensor) -> dict[str, Any]:
         return self.momentum_forward(X)
@@ -256,8 +258,10 @@ class LinearModel(LinearMixin, SoloLinearModel):
         self.validation_step_outputs.clear()
 
 
-def new_network(name: str, method: str, kwargs: dict[str, Any]) -> nn.Module:
+def new_network(name: str, method: str, kwargs: dict[str, Any], dataset: str) -> nn.Module:
     """An untrained backbone without its classifier."""
+    if name.startswith("swin") and dataset in CIFAR_DATASETS:
+        kwargs = {**kwargs, "window_size": 4}  # as 1.0.2's own base class does
     if name.startswith("resnet"):
         network = getattr(models, name)(**kwargs)
         network.fc = nn.Identity()

@@ -8,6 +8,7 @@ One implementation here serves both.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import torch
 from timm.optim import Lars
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, MultiStepLR
+from torch.optim.lr_scheduler import LambdaLR
 
-from solo_intl.errors import UserError
+from solo_intl.errors import UserError, not_accepted
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -25,7 +26,8 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-SCHEDULERS = ("warmup_cosine", "step", "exponential", "none")
+SCHEDULERS = ("warmup_cosine", "step", "none")
+STEP_DECAY = 0.1
 Group = dict[str, Any]
 
 
@@ -44,7 +46,6 @@ class OptimSettings:
     warmup_start_lr: float = 0.0
     warmup_epochs: float = 10
     lr_decay_steps: list[int] | None = None
-    gamma: float = 0.1
 
 
 def split_decay(groups: Iterable[Group]) -> list[Group]:
@@ -85,7 +86,7 @@ def make_optimizer(groups: Iterable[Group], settings: OptimSettings) -> Optimize
         UserError: unknown optimizer name or keyword.
     """
     if settings.name not in OPTIMIZERS:
-        raise UserError(f"optimizer.name: found '{settings.name}', accepted: {', '.join(OPTIMIZERS)}")
+        raise not_accepted("optimizer.name", settings.name, OPTIMIZERS)
     groups = [{**group, "params": list(group["params"])} for group in groups]
     if settings.exclude_bias_n_norm_wd:
         groups = split_decay(groups)
@@ -138,23 +139,31 @@ def make_schedule(
     if settings.scheduler == "none":
         return None
     if settings.scheduler not in SCHEDULERS:
-        raise UserError(f"scheduler.name: found '{settings.scheduler}', accepted: {', '.join(SCHEDULERS)}")
+        raise not_accepted("scheduler.name", settings.scheduler, SCHEDULERS)
     if settings.scheduler == "step":
         if not settings.lr_decay_steps:
             raise UserError("scheduler.lr_decay_steps: found none, accepted: a list of epochs, e.g. [60, 80]")
-        schedule: Any = MultiStepLR(optimizer, list(settings.lr_decay_steps), gamma=settings.gamma)
-        return {"scheduler": schedule, "interval": "epoch"}
-    if settings.scheduler == "exponential":
-        return {"scheduler": ExponentialLR(optimizer, settings.gamma), "interval": "epoch"}
+        decays = sorted(settings.lr_decay_steps)
+        rates = [lambda epoch: STEP_DECAY ** bisect_right(decays, epoch)] * len(optimizer.param_groups)
+        return _lambda_schedule(optimizer, rates, "epoch")
     if settings.interval not in ("step", "epoch"):
-        raise UserError(f"scheduler.interval: found '{settings.interval}', accepted: step, epoch")
+        raise not_accepted("scheduler.interval", settings.interval, ("step", "epoch"))
     total = total_steps if settings.interval == "step" else epochs
     warmup = settings.warmup_epochs * total / epochs
 
-    def group_rate(group: Group) -> Callable[[int], float]:
-        if group.get("static_lr"):
-            return lambda step: 1.0
-        return warmup_cosine(total, warmup, group["lr"], settings.warmup_start_lr, settings.min_lr)
+    rates = [
+        warmup_cosine(total, warmup, group["lr"], settings.warmup_start_lr, settings.min_lr)
+        for group in optimizer.param_groups
+    ]
+    return _lambda_schedule(optimizer, rates, settings.interval)
 
-    rates = [group_rate(group) for group in optimizer.param_groups]
-    return {"scheduler": LambdaLR(optimizer, rates), "interval": settings.interval, "frequency": 1}
+
+def _lambda_schedule(
+    optimizer: Optimizer, rates: list[Callable[[int], float]], interval: str
+) -> dict[str, Any]:
+    """Closed forms, so that a resumed run continues exactly; ``static_lr`` groups keep their rate."""
+    kept = [
+        (lambda step: 1.0) if group.get("static_lr") else rate
+        for group, rate in zip(optimizer.param_groups, rates, strict=True)
+    ]
+    return {"scheduler": LambdaLR(optimizer, kept), "interval": interval, "frequency": 1}

@@ -41,30 +41,47 @@ def gather_views(views: Sequence[Tensor], target: Tensor | None) -> tuple[Sequen
     """Views and target [m, d] of this rank -> those of the global batch [W m, d], in float32 (or float64).
 
     Outside a process group, or alone in one, they come back as they are. The target is gathered without
-    gradient. Ranks that differ in shape or number of views are a ValueError on every rank.
+    gradient. Input that is wrong on any rank, or ranks that differ in shape, number of views, target or
+    precision, are a ValueError on every rank.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return views, target
-    check_views(views, target, smallest=0)  # one image per rank is fine: the global batch is what counts
-    _check_same_on_all_ranks(views, target)
-    dtype = compute_dtype([*views, *([] if target is None else [target])])
+    dtype = _agree(views, target)
     gathered = list(_AllGather.apply(torch.stack([z.to(dtype) for z in views])))
     if target is not None:
         target = _AllGather.apply(target.detach().to(dtype)[None])[0]
     return gathered, target
 
 
-def _check_same_on_all_ranks(views: Sequence[Tensor], target: Tensor | None) -> None:
-    # A collective on unequal shapes hangs or corrupts, so shapes travel first, in a message of fixed size.
-    mine = torch.tensor([*views[0].shape, len(views), int(target is not None)], device=views[0].device)
+def _agree(views: Sequence[Tensor], target: Tensor | None) -> torch.dtype:
+    """The precision to gather in, once every rank has said that its input is valid and like the others'."""
+    # A collective that one rank misses, or joins with another shape, hangs or corrupts. So no rank may raise
+    # before all have exchanged a message of fixed size: [valid, m, d, views, has target, bits].
+    mistake: Exception | None = None
+    row, dtype, device = [0] * 6, torch.float32, torch.device("cpu")
+    try:
+        check_views(views, target, smallest=0)  # one image per rank is fine: the global batch is what counts
+        dtype = compute_dtype([*views, *([] if target is None else [target])])
+        device = views[0].device
+        row = [1, *views[0].shape, len(views), int(target is not None), torch.finfo(dtype).bits]
+    except (TypeError, ValueError) as error:
+        mistake = error
+    if dist.get_backend() == dist.Backend.NCCL:
+        device = torch.device("cuda")  # where an invalid view lies says nothing
+    mine = torch.tensor(row, device=device)
     gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, mine)
     rows = torch.stack(gathered).tolist()
-    if any(row != rows[0] for row in rows):
-        found = "; ".join(
-            f"rank {rank}: batch size {m}, d = {d}, {n} view(s){', a target' if has_target else ''}"
-            for rank, (m, d, n, has_target) in enumerate(rows)
-        )
-        raise ValueError(
-            f"gather_distributed needs the same batch size and views on every rank; found {found}"
-        )
+    if mistake is None and all(row == rows[0] for row in rows):
+        return dtype
+    found = "; ".join(f"rank {rank}: {_describe(*row)}" for rank, row in enumerate(rows))
+    own = "" if mistake is None else f" (rank {dist.get_rank()}: {mistake})"
+    raise ValueError(
+        f"gather_distributed needs the same batch size and views on every rank; found {found}{own}"
+    ) from mistake
+
+
+def _describe(valid: int, m: int, d: int, views: int, has_target: int, bits: int) -> str:
+    if not valid:
+        return "wrong input (its own error says which)"
+    return f"batch size {m}, d = {d}, {views} view(s){', a target' if has_target else ''} in float{bits}"

@@ -61,7 +61,7 @@ class INTLLoss(nn.Module):
 
     Raises:
         TypeError, ValueError: on making, for the settings; on calling, as `intl_loss_func`, and when ranks
-            differ in batch size or number of views: ValueError on every rank.
+            differ in shape, number of views or precision, or the input of one is wrong: ValueError on all.
 
     Example:
         >>> import torch

@@ -115,7 +115,8 @@ class INTL(BaseMethod):
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         out = super().training_step(batch, batch_idx)
-        logging = self.trainer.global_step % self.trainer.log_every_n_steps == 0
+        every = self.trainer.log_every_n_steps
+        logging = every > 0 and (self.trainer.global_step + 1) % every == 0
         # looking for non-finite values waits for the device, so only on steps that wait to log anyway
         self.loss.check_finite = logging
         try:

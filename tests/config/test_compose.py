@@ -74,7 +74,7 @@ def test_nothing_is_written_where_it_runs(tmp_path: Path, monkeypatch):
     ("arguments", "message"),
     [
         (["optimizer.lrr=1"], r"optimizer.lrr: unknown key, nearest: lr"),
-        (["optimiser.lr=1"], r"optimiser.lr: unknown key, nearest: optimizer"),
+        (["optimiser.lr=1"], r"optimiser: unknown key, nearest: optimizer"),
         (["max_epoch=1"], r"max_epoch: unknown key, nearest: max_epochs"),
         (["--config-path", "nowhere"], r"--config-path: no folder nowhere here, nor .*scripts/nowhere"),
         (

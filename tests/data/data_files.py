@@ -19,10 +19,10 @@ from solo_intl.errors import UserError
 
 
 @contextmanager
-def refused(match: str) -> Iterator[None]:
+def refused(match: str) -> Iterator[pytest.ExceptionInfo[UserError]]:
     """Expects a UserError of a single line that matches."""
     with pytest.raises(UserError, match=match) as caught:
-        yield
+        yield caught
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -8,7 +8,8 @@ import pytest
 from data_files import refused, write_class_folders
 from omegaconf import OmegaConf
 
-from solo_intl.data import DATASETS, count_classes, open_split
+from solo_intl import errors
+from solo_intl.data import DATASETS, count_classes, open_split, registry, settings
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,11 @@ from solo_intl.data import DATASETS, count_classes, open_split
             {"dataset": "digits", "fraction": 1e-5},
             r"data\.fraction: found 1e-05, which leaves none of the 1437",
         ),
-        ({"dataset": "digits", "max_images": 0}, r"data\.max_images: found 0, accepted: an integer >= 1"),
+        (
+            {"dataset": "digits", "max_images": 0},
+            r"data\.max_images: found 0, accepted: -1 \(everything\) or",
+        ),
+        ({"dataset": "digits", "max_images": -2}, r"data\.max_images: found -2, accepted.* an integer >= 1"),
         ({"dataset": "digits", "max_images": 2.5}, r"data\.max_images: found 2\.5, accepted"),
         ({"dataset": "digits", "max_images": True}, r"data\.max_images: found True, accepted"),
         ({"dataset": "digits", "max_images": 1438}, r"data\.max_images: found 1438, accepted: 1 to 1437"),
@@ -53,6 +58,10 @@ from solo_intl.data import DATASETS, count_classes, open_split
 def test_a_value_that_is_not_accepted_names_its_key(cfg: dict[str, object], message: str) -> None:
     with refused(f"^{message}"):
         open_split(cfg, "train")
+
+
+def test_not_accepted_is_the_house_s_own() -> None:
+    assert registry.not_accepted is settings.not_accepted is errors.not_accepted
 
 
 def test_an_unknown_split_is_refused() -> None:

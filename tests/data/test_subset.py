@@ -106,8 +106,12 @@ def test_without_labels_it_is_a_plain_sample(tmp_path: Path, smaller: dict[str, 
 
 
 def test_minus_one_and_none_keep_everything() -> None:
-    for cfg in ({"fraction": -1}, {"fraction": -1.0, "max_images": None}, {"fraction": None}):
-        assert len(open_split({"dataset": "digits", **cfg}, "train")) == 1437
+    for fraction in (-1, -1.0, None):
+        for max_images in (-1, None):
+            cfg = {"dataset": "digits", "fraction": fraction, "max_images": max_images}
+            assert len(open_split(cfg, "train")) == 1437
+    assert len(open_split({"dataset": "digits", "fraction": 0.5, "max_images": -1}, "train")) == 718
+    assert len(open_split({"dataset": "digits", "fraction": -1, "max_images": 30}, "train")) == 30
 
 
 def test_more_than_there_are(tmp_path: Path) -> None:

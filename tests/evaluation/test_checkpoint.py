@@ -90,6 +90,14 @@ STYLES: dict[str, Callable[[nn.Module, nn.Module], Any]] = {
     "bare under state_dict": lambda a, b: {"state_dict": a.state_dict()},
     "bare file": lambda a, b: a.state_dict(),
     "bare file from DDP": lambda a, b: prefixed(a, "module."),
+    "bare file from torch.compile": lambda a, b: prefixed(a, "_orig_mod."),
+    "compiled backbone": lambda a, b: {"state_dict": {**prefixed(a, "backbone._orig_mod."), **head()}},
+    "compiled, then DDP": lambda a, b: {
+        "state_dict": {**prefixed(a, "module._orig_mod.encoder."), **head("module._orig_mod.")}
+    },
+    "DDP, then compiled": lambda a, b: {
+        "state_dict": {**prefixed(a, "_orig_mod.module.backbone."), **head("_orig_mod.module.")}
+    },
 }
 
 
@@ -185,6 +193,10 @@ def test_without_a_config_the_network_must_be_named(
     refusal(
         lambda: load_backbone(path, backbone_cfg={"name": "resnet1"}, data_cfg=FOLDER),
         r"backbone\.name: found 'resnet1'",
+    )
+    refusal(  # before the network is built, which the wrong size would make fail in other words
+        lambda: load_backbone(path, backbone_cfg=RESNET, data_cfg={"dataset": "cifar"}),
+        r"^data\.dataset: found 'cifar', accepted: .* \(nearest: cifar10",
     )
 
 

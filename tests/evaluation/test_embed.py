@@ -58,6 +58,17 @@ def test_a_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     assert b"caf\xe9.png,-1," in names.read_bytes()
 
 
+def test_parquet_takes_names_that_are_not_utf8_and_keeps_them_apart(tmp_path: Path) -> None:
+    names = [name.decode("utf-8", "surrogateescape") for name in (b"caf\xe9.png", b"caf\xe8.png")]
+    features = Features(torch.zeros(2, 1), torch.tensor([0, -1]), names)
+    (path,) = write_embeddings(
+        features, [b"chat\xe9".decode("utf-8", "surrogateescape")], tmp_path, "parquet"
+    )
+    columns = pq.read_table(path).to_pydict()
+    assert columns["name"] == [r"caf\udce9.png", r"caf\udce8.png"]
+    assert columns["class"] == [r"chat\udce9", ""]
+
+
 @pytest.mark.parametrize("failing", ["_write_npy", "_write_csv", "_write_parquet"])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_mid_write_leaves_nothing(
@@ -113,6 +124,8 @@ def test_parquet_without_pyarrow_names_the_install(tmp_path: Path, monkeypatch: 
 def test_refuses_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="format: found 'json', accepted: csv, parquet"):
         write_embeddings(FEATURES, CLASSES, tmp_path, format="json")
+    with pytest.raises(UserError, match=r"format: found 'parket', .* \(nearest: parquet\)"):
+        write_embeddings(FEATURES, CLASSES, tmp_path, format="parket")
     with pytest.raises(UserError, match="found label 1 and 1 class names"):
         write_embeddings(FEATURES, ["cat"], tmp_path)
     (tmp_path / "file").write_text("")

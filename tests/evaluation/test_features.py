@@ -49,7 +49,6 @@ def test_outputs_in_order_with_the_last_batch(batch_size: int, num_workers: int)
     torch.testing.assert_close(features.x, expected, atol=1e-6, rtol=0)
     assert features.y.tolist() == [-1, 0, 1, -1, 0, 1, -1]
     assert features.names == data.names
-    assert not features.has_labels
 
 
 def test_leaves_modes_statistics_and_generators_as_they_were() -> None:

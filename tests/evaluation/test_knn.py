@@ -87,9 +87,33 @@ def test_blocks_change_nothing(block_elements: int) -> None:
 
 
 def test_a_common_offset_does_not_cancel_the_distances() -> None:
-    # 2**12 and steps of 1/16 are exact in fp32: only the distance formula can lose them
-    shifted = knn_scores(TRAIN_X + 4096, TRAIN_Y, TEST_X + 4096)
+    # 2**30 and steps of 1/16 are exact in float64: only the distance formula can lose them
+    shifted = knn_scores(TRAIN_X.double() + 2**30, TRAIN_Y, TEST_X.double() + 2**30)
     assert torch.equal(shifted, knn_scores(TRAIN_X, TRAIN_Y, TEST_X))
+
+
+def test_tight_classes_inside_distant_groups_are_told_apart() -> None:
+    # classes 1e-2 apart, norms of 80: centring can't help, and products in fp32 lose the difference
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.tensor([10.0, -10.0]).repeat_interleave(8)[:, None]
+    classes = groups + 1e-3 * torch.randn(16, 64, generator=generator)
+    y = torch.arange(16).repeat(40)
+    x = classes[y] + 1e-4 * torch.randn(640, 64, generator=generator)
+    train, test = as_features(x[:480], y[:480]), as_features(x[480:], y[480:])
+    nearest = torch.cdist(
+        test.x.double(), train.x.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    ).argsort(dim=1)
+    assert (train.y[nearest[:, :5]] == test.y[:, None]).all()
+    assert knn_accuracy(train, test)["top1"] == 100.0
+    each_row_its_own_class = knn_scores(train.x, torch.arange(480), test.x, k=5)
+    chosen = torch.zeros(160, 480).scatter_(1, nearest[:, :5], 1).double()
+    assert torch.equal(each_row_its_own_class, chosen)
+
+
+def test_rows_of_any_length_have_a_direction() -> None:
+    # fp32 squares of 1e-30 are zero
+    scores = knn_scores(torch.eye(3) * 1e-30, torch.arange(3), torch.eye(3) * 1e30, k=1, distance="cosine")
+    assert scores.argmax(dim=1).tolist() == [0, 1, 2]
 
 
 def test_autocast_of_the_caller_is_ignored() -> None:
@@ -116,13 +140,14 @@ class LargestTensor(TorchDispatchMode):
         return out
 
 
-def test_memory_is_bounded_by_the_block() -> None:
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_memory_is_bounded_by_the_block(distance: str) -> None:
     generator = torch.Generator().manual_seed(0)
     train, test = torch.rand(3000, 64, generator=generator), torch.rand(2000, 64, generator=generator)
     with LargestTensor() as largest:
-        knn_scores(train, torch.arange(3000) % 2, test, k=5, block_elements=200_000)
-    # the sets themselves have 192,000 and 128,000; all distances at once would be 6,000,000
-    assert largest.numel <= 200_000
+        knn_scores(train, torch.arange(3000) % 2, test, k=5, distance=distance, block_elements=20_000)
+    # a copy of a set, or a mask over it, has 192,000 or 128,000; all distances would be 6,000,000
+    assert 10_000 <= largest.numel <= 20_000
 
 
 def test_majority_ties_go_to_the_smallest_label_as_in_scikit_learn() -> None:
@@ -172,8 +197,17 @@ def test_a_test_class_never_trained_on_is_wrong_not_an_error() -> None:
     [
         ({"k": 0}, r"k: found 0, accepted: 1 to 3"),
         ({"k": 4}, r"k: found 4, accepted: 1 to 3"),
+        ({"k": "abc"}, r"^k: found 'abc', accepted: a positive integer$"),
+        ({"k": 2.5}, r"^k: found 2\.5, accepted: a positive integer$"),
+        ({"k": True}, r"^k: found True, accepted: a positive integer$"),
+        ({"k": None}, r"^k: found None, accepted: a positive integer$"),
         ({"distance": "manhattan"}, r"distance: found 'manhattan', accepted: euclidean, cosine"),
+        ({"distance": "cosin"}, r"distance: found 'cosin', accepted: euclidean, cosine \(nearest: cosine\)"),
         ({"vote": "rank"}, r"vote: found 'rank', accepted: majority, weighted"),
+        ({"temperature": "x"}, r"^temperature: found 'x', accepted: a number above 0$"),
+        ({"temperature": True}, r"^temperature: found True, accepted: a number above 0$"),
+        ({"temperature": float("nan")}, r"temperature: found nan, accepted: a number above 0"),
+        ({"temperature": float("inf")}, r"temperature: found inf, accepted: a number above 0"),
         ({"temperature": 0.0}, r"temperature: found 0.0, accepted: a number above 0"),
         ({"distance": "cosine"}, r"1 all-zero feature rows in the train set"),
     ],

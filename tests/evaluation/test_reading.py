@@ -107,6 +107,12 @@ def test_what_is_read(old_format: bool, tmp_path: Path) -> None:
     assert torch.equal(checkpoint.state_dict["a"], torch.arange(3))
 
 
+@pytest.mark.parametrize("cfg", ["resnet18", ["intl"], 3, None])
+def test_a_config_that_is_no_mapping_counts_as_none(cfg: Any, tmp_path: Path) -> None:
+    path = save({"state_dict": {"a": torch.zeros(1)}, "solo_intl": {"cfg": cfg}}, tmp_path)
+    assert read_checkpoint(path).cfg is None
+
+
 def test_files_saved_without_checksums_are_read(tmp_path: Path) -> None:
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)

@@ -4,7 +4,8 @@
 2. the gradient of a rank's embeddings is W times the one-process value (1e-12);
 3. that holds for views only and with a target, for both axes, and for one image per rank;
 4. beta's rule reads the global batch;
-5. unequal batch sizes or numbers of views raise on every rank, naming them, and the group goes on working;
+5. unequal batch sizes, widths, numbers of views or precisions, and input that is wrong on one rank only,
+   raise on every rank, naming them, and the group goes on working;
 6. non-finite values on one rank raise on every rank.
 """
 
@@ -57,7 +58,22 @@ def broken_cases(world: int) -> dict[str, dict[str, Any]]:
         "unequal sizes": case(world, sizes=[6] * (world - 1) + [5]),
         "unequal counts": case(world, views=3, counts=[3] * (world - 1) + [2]),
         "not finite": infinite,
+        **{name: case(world, spoiled=name) for name in SPOILED},
     }
+
+
+# name: (what every rank is told of the last one, what the last one is told beyond that)
+WRONG = "wrong input (its own error says which)"
+SPOILED = {
+    "one view": (WRONG, "views must hold at least 2 tensor(s) without a target; found 1"),
+    "no view": (WRONG, "views must hold at least 2 tensor(s) without a target; found 0"),
+    "no list": (WRONG, "views must be a list or tuple of tensors [m, d]; found str"),
+    "three dimensions": (WRONG, "view 1 must have 2 dimensions [m, d]; found shape (1, 6, 20)"),
+    "views of two shapes": (WRONG, "view 1 must have view 0's shape (6, 20); found (6, 19)"),
+    "another width": ("batch size 6, d = 19, 2 view(s) in float64", ""),
+    "another precision": ("batch size 6, d = 20, 2 view(s) in float32", ""),
+    "integers": (WRONG, "view 0 must be a floating-point tensor [m, d]; found dtype torch.int64"),
+}
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -109,6 +125,18 @@ def test_unequal_ranks_raise_everywhere(
         )
         assert found[0] in message
         assert f"rank {world - 1}: {found[1]}" in message
+
+
+@pytest.mark.parametrize("name", list(SPOILED))
+def test_what_is_wrong_on_one_rank_raises_everywhere(
+    run: tuple[int, list[dict[str, Any]]], name: str
+) -> None:
+    world, results = run
+    told, own = SPOILED[name]
+    for result in results:
+        assert "rank 0: batch size 6, d = 20, 2 view(s) in float64" in result[name]
+        assert f"rank {world - 1}: {told}" in result[name]
+    assert own in results[-1][name]
 
 
 def test_non_finite_values_raise_everywhere(run: tuple[int, list[dict[str, Any]]]) -> None:

@@ -135,7 +135,7 @@ def test_batch_too_small_for_the_beta_rule_is_named(make_cfg):
 
 
 def test_non_finite_embedding_names_the_step(make_cfg):
-    run = prepare(make_cfg(data__max_images=16))
+    run = prepare(make_cfg(data__max_images=16, log_every_n_steps=1))
     with torch.no_grad():
         run.model.projector[-1].weight.fill_(float("nan"))
     with pytest.raises(UserError, match=r"INTL, step 0: .*non-finite"):

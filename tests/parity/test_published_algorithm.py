@@ -1,10 +1,14 @@
 """Claims, in float64 against a plain transcription of the published algorithm, sharing no code with ours:
 
 1. `iternorm` gives the paper's whitened embeddings;
-2. loss, invariance and trace agree to 1e-10;
+2. loss, invariance and trace agree to 1e-10 (of their size above 1: a trace loss may be almost 0);
 3. the gradients of the loss with respect to every view agree to 1e-10 of their size, and the target has none.
 
 Over a grid of m, d (m > d and m = d included), T, axis, number of views, target or none, and conditioning.
+
+In float64 the published recursion itself loses digits as T grows (1e-12 of the gradient at T = 6, 1e-6 at 9).
+Beyond T = 6 it is therefore transcribed in a second form, algebraically the same, that does not; the two are
+held against each other where both are sharp.
 """
 
 from __future__ import annotations
@@ -36,6 +40,19 @@ def paper_iternorm(z: Tensor, steps: int, axis: str) -> Tensor:
     return (p @ zc if axis == "channel" else zc @ p) / torch.sqrt(trace)
 
 
+def rearranged_iternorm(z: Tensor, steps: int, axis: str) -> Tensor:
+    """P_k and Sigma_N commute: P_k^3 Sigma_N = P_k (P_k Sigma_N P_k), in brackets Zhat_k's own covariance."""
+    z_hat = paper_iternorm(z, 0, axis)
+    count = z.shape[1 if axis == "channel" else 0] - 1
+    for _ in range(steps):
+        z_hat = (3 * z_hat - z_hat @ z_hat.T @ z_hat / count) / 2
+    return z_hat
+
+
+def reference_iternorm(z: Tensor, steps: int, axis: str) -> Tensor:
+    return (paper_iternorm if steps <= 6 else rearranged_iternorm)(z, steps, axis)
+
+
 def paper_trace_loss(z_hat: Tensor, axis: str) -> Tensor:
     m, d = z_hat.shape
     covariance = z_hat @ z_hat.T / (d - 1) if axis == "channel" else z_hat.T @ z_hat / (m - 1)
@@ -50,14 +67,14 @@ def paper_norm_mse(a: Tensor, b: Tensor) -> Tensor:
 def paper_loss(
     views: list[Tensor], target: Tensor | None, beta: float, steps: int, axis: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    z_hats = [paper_iternorm(z, steps, axis) for z in views]
+    z_hats = [reference_iternorm(z, steps, axis) for z in views]
     intl = [paper_trace_loss(z_hat, axis) for z_hat in z_hats]
     if target is None:
         pairs = range(1, len(views))
         invariance = sum(paper_norm_mse(z_hats[i], z_hats[0]) for i in pairs) / len(pairs)
         trace = sum(intl[i] + intl[0] for i in pairs) / len(pairs)
     else:
-        teacher = paper_iternorm(target, steps, axis).detach()
+        teacher = reference_iternorm(target, steps, axis).detach()
         invariance = sum(paper_norm_mse(teacher, z_hat) for z_hat in z_hats) / len(views)
         trace = sum(intl) / len(views)
     return invariance + beta * trace, invariance, trace
@@ -81,25 +98,27 @@ def embeddings(count: int, m: int, d: int, conditioning: str) -> list[Tensor]:
     return [(common + 0.1 * draw()).requires_grad_() for _ in range(count)]
 
 
-def assert_close(ours: Tensor, paper: Tensor) -> None:
+def assert_close(ours: Tensor, paper: Tensor, *, least_size: float = 0.0) -> None:
     assert ours.dtype == torch.float64
-    assert (ours - paper).norm().item() <= TOLERANCE * paper.norm().item()
+    assert (ours - paper).norm().item() <= TOLERANCE * max(paper.norm().item(), least_size)
 
 
 @pytest.mark.parametrize("axis", ["channel", "batch"])
 @pytest.mark.parametrize("conditioning", CONDITIONING)
 @pytest.mark.parametrize("m, d", SHAPES)
-@pytest.mark.parametrize("steps", [0, 1, 3, 4, 6])
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 6, 9, 13])
 def test_iternorm(m: int, d: int, steps: int, axis: str, conditioning: str) -> None:
     (z,) = embeddings(1, m, d, conditioning)
-    assert_close(iternorm(z, iterations=steps, axis=axis), paper_iternorm(z, steps, axis))
+    assert_close(iternorm(z, iterations=steps, axis=axis), reference_iternorm(z, steps, axis))
+    if steps <= 6:
+        assert_close(rearranged_iternorm(z, steps, axis), paper_iternorm(z, steps, axis))
 
 
 @pytest.mark.parametrize("views, with_target", [(2, False), (4, False), (1, True), (3, True)])
 @pytest.mark.parametrize("axis", ["channel", "batch"])
 @pytest.mark.parametrize("conditioning", CONDITIONING)
 @pytest.mark.parametrize("m, d", SHAPES)
-@pytest.mark.parametrize("steps", [4, 6])
+@pytest.mark.parametrize("steps", [0, 1, 4, 6, 9])
 def test_loss_parts_and_gradients(
     m: int, d: int, steps: int, axis: str, conditioning: str, views: int, with_target: bool
 ) -> None:
@@ -108,7 +127,7 @@ def test_loss_parts_and_gradients(
     ours = intl_loss_func(zs, target, beta=0.3, iterations=steps, axis=axis)
     paper = paper_loss(zs, target, 0.3, steps, axis)
     for part, expected in zip(ours, paper, strict=True):
-        assert_close(part, expected)
+        assert_close(part, expected, least_size=1.0)
     our_gradients = torch.autograd.grad(ours.loss, zs)
     for gradient, expected in zip(our_gradients, torch.autograd.grad(paper[0], zs), strict=True):
         assert_close(gradient, expected)

@@ -116,6 +116,7 @@ IMAGENET_FROM_CODE: Table = {
 }
 
 LINEAR_SGD: Table = {
+    "protocol": ("protocol", "sgd"),
     "optimizer": ("optimizer.name", "sgd"),
     "epochs": ("max_epochs", 100),
     "base lr": ("optimizer.lr", 0.2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from PIL import Image
@@ -30,23 +31,57 @@ class FolderSource:
         return decode_rgb(path, str(path))
 
 
-def image_files(root: Path) -> Iterator[str]:
-    """Image files below ``root`` at any depth, as relative paths with forward slashes, folder by folder.
+def image_files(root: Path, subfolder: str = "") -> Iterator[str]:
+    """Image files at any depth, as paths relative to ``root`` with forward slashes, folder by folder.
 
-    Files and folders whose names begin with a dot are skipped, as is what has no image extension.
+    Files and folders whose names begin with a dot are skipped, as is what has no image extension. Links to
+    folders are followed, except to a folder that the link itself is in.
+
+    Args:
+        root: where the paths start.
+        subfolder: a folder directly below ``root`` to look in, instead of everywhere.
+
+    Raises:
+        UserError: a folder that can't be listed.
     """
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    path_here = [_identity(root)]  # of the folders from the root to this one: the walk is depth first
+    for folder, subfolders, files in os.walk(root / subfolder, onerror=refuse_unlistable, followlinks=True):
         relative = Path(folder).relative_to(root)
-        for name in sorted(files):
-            if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith("."):
-                yield (relative / name).as_posix()
+        if depth := len(relative.parts):
+            path_here[depth:] = [_identity(folder)]
+            if path_here[-1] in path_here[:-1]:
+                subfolders.clear()
+                continue
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from ((relative / name).as_posix() for name in sorted(files) if _is_image(name))
 
 
-def class_folders(root: Path) -> list[str]:
-    """Names of the folders directly below ``root`` with at least one image below them, sorted."""
-    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
-    return [name for name in folders if next(image_files(root / name), None) is not None]
+def refuse_unlistable(error: OSError) -> NoReturn:
+    """What ``os.walk`` calls for a folder that it would otherwise pass over in silence."""
+    raise UserError(
+        f"{error.filename}: can't be listed ({error.strerror}), accepted: a readable folder"
+    ) from error
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(".")
+
+
+def _identity(folder: Path | str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def class_folders(root: Path) -> tuple[list[str], int]:
+    """Names of the folders directly below ``root`` with images, sorted, and how many images lie beside them.
+
+    Raises:
+        UserError: a folder that can't be listed.
+    """
+    _, folders, files = next(os.walk(root, onerror=refuse_unlistable))
+    visible = sorted(name for name in folders if not name.startswith("."))
+    classes = [name for name in visible if next(image_files(root, name), None) is not None]
+    return classes, sum(map(_is_image, files))
 
 
 def check_folder(key: str, root: Path) -> None:
@@ -66,7 +101,7 @@ def check_folder(key: str, root: Path) -> None:
 
 def open_labelled(root: Path, classes: Sequence[str]) -> FolderSource:
     """The images of the class folders ``classes``, numbered in that order; a class may have no folder."""
-    per_class = [[f"{name}/{file}" for file in image_files(root / name)] for name in classes]
+    per_class = [list(image_files(root, name)) if (root / name).is_dir() else [] for name in classes]
     labels = np.repeat(np.arange(len(classes)), [len(files) for files in per_class])
     return FolderSource(root, [file for files in per_class for file in files], labels, classes)
 

@@ -1,0 +1,57 @@
+"""Run a Trainer inside a run folder that exists only if training really began."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from omegaconf import DictConfig
+
+from solo_intl.engine.run_folder import open_run_folder
+from solo_intl.errors import UserError
+
+
+class _Opens(Callback):
+    """Writes configuration and environment when the first step is about to be taken."""
+
+    def __init__(self, folder: Path, cfg: DictConfig, resume: Path | None) -> None:
+        self.folder, self.cfg, self.resume = folder, cfg, resume
+        self.began = False
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.began = True
+        if trainer.is_global_zero:
+            open_run_folder(self.folder, self.cfg, resumed_from=self.resume)
+
+
+def fit(
+    trainer: Trainer,
+    model: LightningModule,
+    train: Any,
+    val: Any,
+    folder: Path,
+    cfg: DictConfig,
+    resume: Path | None,
+) -> None:
+    """``Trainer.fit`` that leaves no folder behind when it fails before the first step.
+
+    Raises:
+        UserError: a mistake found while setting up, or a checkpoint to resume from that does not fit.
+    """
+    opens = _Opens(folder, cfg, resume)
+    trainer.callbacks.append(opens)  # type: ignore[attr-defined]
+    try:
+        trainer.fit(model, train, val, ckpt_path=resume, weights_only=True)
+    except Exception as error:
+        if opens.began:
+            raise
+        shutil.rmtree(folder, ignore_errors=True)  # Lightning's loggers create it early
+        if resume is not None and not isinstance(error, UserError):
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"resume_from_checkpoint: {resume} does not fit this run: {reason}") from None
+        raise
+    if trainer.is_global_zero:
+        # the CSV logger leaves an empty one; config.yaml is the run's configuration
+        (folder / "hparams.yaml").unlink(missing_ok=True)
