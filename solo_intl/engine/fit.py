@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,14 @@ def fit(
         UserError: a mistake found while setting up, or a checkpoint to resume from that does not fit.
     """
     opens = _Opens(folder, cfg, resume)
+    new = [place for place in (folder, *folder.parents[:2]) if not place.exists()]
     trainer.callbacks.append(opens)  # type: ignore[attr-defined]
     try:
         trainer.fit(model, train, val, ckpt_path=resume, weights_only=True)
     except Exception as error:
         if opens.began:
             raise
-        shutil.rmtree(folder, ignore_errors=True)  # Lightning's loggers create it early
+        _remove(new)  # Lightning's loggers create the folder early
         if resume is not None and not isinstance(error, UserError):
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"resume_from_checkpoint: {resume} does not fit this run: {reason}") from None
@@ -55,3 +57,12 @@ def fit(
     if trainer.is_global_zero:
         # the CSV logger leaves an empty one; config.yaml is the run's configuration
         (folder / "hparams.yaml").unlink(missing_ok=True)
+
+
+def _remove(new: Sequence[Path]) -> None:
+    """Take the run folder and the folders made for it away again, if nothing else has moved in."""
+    if new:
+        shutil.rmtree(new[0], ignore_errors=True)
+    for place in new[1:]:
+        if place.exists() and not any(place.iterdir()):
+            place.rmdir()

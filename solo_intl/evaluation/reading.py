@@ -108,15 +108,9 @@ def _load(path: Path) -> Any:
             f"{path}: found a pickled {refused[1]}, which could run code and is not read; accepted: plain "
             "weights (if you trust the file, load it with weights_only=False and save its state_dict alone)"
         ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-    ) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a file that is no pickle fails in as many ways as there are first bytes
         if "TorchScript" in str(error):
             raise UserError(f"{path}: found a TorchScript program; accepted: {_ACCEPTED}") from error
         raise UserError(damaged) from error

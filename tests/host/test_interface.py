@@ -1,6 +1,6 @@
 """Claims: a class written against HEAD's BaseMomentumMethod runs on this host: the momentum network moves by
-exactly its coefficient, whose schedule ends at final_tau; Lightning never sees 1.0.2's names; momentum methods
-keep HEAD's attribute names; the linear model and 1.0.2's mended parts do what they say."""
+exactly its coefficient, whose schedule ends at final_tau; Lightning never sees 1.0.2's names; momentum
+methods keep HEAD's attribute names; the linear model and 1.0.2's mended parts do what they say."""
 
 from __future__ import annotations
 
