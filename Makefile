@@ -33,7 +33,7 @@ demo: $(STAMP)
 	$(BIN)/solo-intl experiment demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
