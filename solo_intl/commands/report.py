@@ -11,20 +11,20 @@ from rich.table import Table
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:
     """A two-column table."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     for name, value in facts.items():
         table.add_row(name, str(value))
-    _console().print(table)
+    _print(title, table)
 
 
 def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table with a header."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    _console().print(table)
+    _print(title, table)
 
 
 def percent(value: float | None) -> str:
@@ -32,7 +32,10 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _console() -> Console:
+def _print(title: str, table: Table) -> None:
     console = Console()
     # a pipe has no width of its own, and a table squeezed to 80 columns loses its paths
-    return console if console.is_terminal else Console(width=140)
+    console = console if console.is_terminal else Console(width=140)
+    # not as the table's own title, which wraps at the width of a narrow table
+    console.print(title, highlight=False)
+    console.print(table)

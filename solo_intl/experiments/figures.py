@@ -39,13 +39,15 @@ def demo_figure(
             )
             bars.bar_label(bar, fmt="%.1f", fontsize=8)
     lowest = min(accuracies[key] for seeds in results.values() for accuracies in seeds for key in accuracies)
-    bars.set(ylim=(max(0, lowest - 5), 101), ylabel="top-1 accuracy (%)", xticks=(0, 1))
+    start = max(0, 5 * (int(lowest) // 5) - 5)
+    bars.set(ylim=(start, 101), ylabel=f"top-1 accuracy (%), from {start}", xticks=(0, 1))
     bars.set_xticklabels(["5-NN", "linear"])
-    bars.legend(loc="lower right", fontsize=8)
-    for run in sorted(runs.glob("*/metrics.csv")):
+    bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(results), fontsize=8, frameon=False)
+    for i, run in enumerate(sorted(runs.glob("*/metrics.csv"))):
         points = read_metric(run, "train_trace_excess_step")
-        curve.plot(*zip(*points, strict=True), label=run.parent.name.rsplit("-", 2)[0])
-    curve.set(yscale="log", xlabel="step", ylabel="trace loss over its floor")
+        colour = COLOURS[(i + 2) % len(COLOURS)]
+        curve.plot(*zip(*points, strict=True), color=colour, label=run.parent.name.rsplit("-", 2)[0])
+    curve.set(ylim=(0, None), xlabel="step", ylabel="trace loss over its floor")
     curve.set_title("distance from a uniform spectrum", fontsize=9)
     curve.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
