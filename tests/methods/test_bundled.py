@@ -16,7 +16,7 @@ PREDICTOR = {**PROJECTOR, "pred_hidden_dim": 16}
 MOMENTUM = {"momentum": {"base_tau": 0.99, "final_tau": 1.0}}
 KWARGS: dict[str, dict] = {
     "intl": {"proj_hidden_dim": 32, "proj_output_dim": 64},
-    "all4one": {**PREDICTOR, "temperature": 0.2, "queue_size": 64, "scale_loss": 0.1, "lamb": 0.005},
+    "all4one": {**PREDICTOR, "temperature": 0.2, "queue_size": 64},
     "barlow_twins": PROJECTOR,
     "byol": PREDICTOR,
     "deepclusterv2": {**PROJECTOR, "num_prototypes": [8, 8, 8], "temperature": 0.1, "kmeans_iters": 2},
