@@ -1,6 +1,6 @@
 """Claims: pretrain, linear (both protocols), knn and embed run one after the other on a checkpoint that names
-everything they need; each writes one folder and nothing elsewhere; a stopped run continues; two processes share
-one run; solo-learn's own checkpoints are read; the paper's CIFAR file starts and steps."""
+everything they need; each writes one folder and nothing elsewhere; a stopped run continues; two processes
+share one run; solo-learn's own checkpoints are read; the paper's CIFAR file starts and steps."""
 
 from __future__ import annotations
 
