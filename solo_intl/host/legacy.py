@@ -95,7 +95,7 @@ class LegacyFace:
         self.last_step = step
 
 
-class _HeadBase(HostMixin, LegacyFace):
+class _HeadSteps(LegacyFace):
     """HEAD's template methods, for classes written against HEAD's interface."""
 
     @staticmethod
@@ -123,7 +123,7 @@ class _HeadBase(HostMixin, LegacyFace):
         out = self(X)
         logits = out["logits"]
         acc1, acc5 = accuracy_at_k(logits, targets, top_k=(1, min(5, logits.size(1))))
-        loss = logits.sum() * 0.0 if self.unlabelled else F.cross_entropy(logits, targets, ignore_index=-1)
+        loss = F.cross_entropy(logits, targets, ignore_index=-1)
         return {**out, "loss": loss, "acc1": acc1, "acc5": acc5}
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
@@ -154,13 +154,13 @@ class _HeadBase(HostMixin, LegacyFace):
         return outs
 
 
-class BaseMethod(_HeadBase, solo_base.BaseMethod):
+class BaseMethod(HostMixin, _HeadSteps, solo_base.BaseMethod):
     """HEAD's ``BaseMethod(cfg)``."""
 
     _knn_class = mended_knn(WeightedKNNClassifier)
 
 
-class BaseMomentumMethod(_HeadBase, solo_base.BaseMomentumMethod):
+class BaseMomentumMethod(HostMixin, _HeadSteps, solo_base.BaseMomentumMethod):
     """HEAD's ``BaseMomentumMethod(cfg)``; ``momentum_forward`` is what a subclass extends."""
 
     _knn_class = BaseMethod._knn_class
@@ -173,7 +173,7 @@ class BaseMomentumMethod(_HeadBase, solo_base.BaseMomentumMethod):
         return self.momentum_forward(X)
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        outs = _HeadBase.training_step(self, batch, batch_idx)
+        outs = _HeadSteps.training_step(self, batch, batch_idx)
         views = [batch[1]] if isinstance(batch[1], torch.Tensor) else batch[1]
         per_view = [self._shared_step_momentum(view, batch[2]) for view in views[: self.num_large_crops]]
         for key in per_view[0]:
