@@ -14,6 +14,7 @@ from torch import nn
 
 from solo_intl.detect import HEAD, LEGACY, HostInfo, HostMissing, find_host, prefer
 from solo_intl.errors import UserError
+from solo_intl.host.convolution import install_products
 from solo_intl.host.mixin import CHECKPOINT_KEY, image_size, plain
 from solo_intl.host.stem import feature_size, install_stem, stem_kind, stem_stride
 
@@ -80,6 +81,7 @@ def build_backbone(cfg: DictConfig) -> tuple[nn.Module, int]:
         raise UserError(f"backbone.kwargs: found {kwargs}; {name} says: {error}") from None
     kind = stem_kind(backbone, cfg.data.dataset, image_size(cfg))
     install_stem(network, kind, stem_stride(backbone))
+    install_products(network)
     return network, feature_size(network)
 
 
