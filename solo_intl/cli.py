@@ -13,11 +13,12 @@ COMMANDS = {
     "linear": "linear evaluation of a checkpoint, by SGD on images or Adam on features",
     "knn": "k-nearest-neighbour evaluation of a checkpoint",
     "embed": "features and file names of any folder of images",
+    "compare": "methods x seeds on one data set: pre-training, k-NN and linear; goes on where it stood",
     "data": "data sets: which are here, and how to get the others",
     "doctor": "what this machine and installation can do, and how to mend what is missing",
     "experiment": "analyses; `experiment demo` trains on digits and compares",
 }
-CONFIGURED = ("pretrain", "linear", "knn", "embed")
+CONFIGURED = ("pretrain", "linear", "knn", "embed", "compare")
 USAGE = "usage: solo-intl COMMAND [--config-path DIR] [--config-name NAME] [KEY=VALUE ...]"
 
 
@@ -60,7 +61,8 @@ def _dispatch(command: str, rest: list[str]) -> None:
 def _task(command: str):  # type: ignore[no-untyped-def]
     from importlib import import_module
 
-    return import_module(f"solo_intl.commands.{command}").run
+    room = "experiments" if command == "compare" else "commands"
+    return import_module(f"solo_intl.{room}.{command}").run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

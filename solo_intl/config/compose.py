@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ DEFAULTS = {
     "linear": ("linear", "default"),
     "knn": ("knn", "default"),
     "embed": ("embed", "default"),
+    "compare": ("compare", "digits"),
 }
+BASE = "base"  # what the configurations of a folder share; no configuration itself
 _QUIET = {
     "hydra.output_subdir": "null",
     "hydra.run.dir": ".",
@@ -50,11 +52,20 @@ def config_name(folder: Path, name: str) -> str:
     """Check ``--config-name``; the error lists what the folder holds."""
     stem = name.removesuffix(".yaml")
     if not (folder / f"{stem}.yaml").is_file():
-        there = sorted(file.stem for file in folder.glob("*.yaml"))
+        there = sorted(file.stem for file in folder.glob("*.yaml") if file.stem != BASE)
         raise UserError(
             f"--config-name: no {stem}.yaml in {folder}, accepted: {', '.join(there) or 'none there'}"
         )
     return stem
+
+
+def method_config(folder: Path, overrides: Sequence[str], default: str) -> str:
+    """The YAML that brings the keys of the method in ``method=NAME``; ``default`` where there is none."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+") == "method" and (folder / f"{value}.yaml").is_file():
+            return value
+    return default
 
 
 def _take(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
@@ -145,13 +156,14 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     given_name, arguments = _take(arguments, "--config-name", "-cn")
     default_path, default_name = DEFAULTS[command]
     folder = config_folder(given_path or default_path)
-    if given_name is None and given_path is not None and not (folder / f"{default_name}.yaml").is_file():
-        config_name(folder, "")
-    name = config_name(folder, given_name or default_name)
-    if given_path is None and given_name is None:
-        shown = f"scripts/{default_path}/{default_name}.yaml"
-        print(f"solo-intl {command}: no --config-name given, using the default {shown}", file=sys.stderr)
     flags, overrides = split_flags(arguments)
+    fallback = method_config(folder, overrides, default_name)
+    if given_name is None and given_path is not None and not (folder / f"{fallback}.yaml").is_file():
+        config_name(folder, "")
+    name = config_name(folder, given_name or fallback)
+    if given_name is None:
+        shown = f"scripts/{default_path}/{name}.yaml" if given_path is None else f"{folder / name}.yaml"
+        print(f"solo-intl {command}: no --config-name given, using {shown}", file=sys.stderr)
     overrides = [spell_override(override, command) for override in overrides]
     quiet = [
         f"{key}={value}" for key, value in _QUIET.items() if not any(key in given for given in overrides)

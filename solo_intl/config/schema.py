@@ -71,6 +71,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "knn": {**_FROZEN, **dict.fromkeys(("k", "distance", "vote", "temperature"))},
     "embed": {**_FROZEN, **dict.fromkeys(("folder", "split", "format"))},
+    "compare": {
+        **dict.fromkeys(("name", "pretrain", "methods", "seeds")),
+        "overrides": ANY,
+        "checkpoint": {"dir": None},
+    },
 }
 # groups of files in solo-learn's YAML: `augmentations=symmetric` picks a file and must stay Hydra's
 GROUPS = ("augmentations", "wandb")

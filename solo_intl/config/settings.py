@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from solo_intl import host
+from solo_intl.config.baselines import check_network, check_views
 from solo_intl.config.schema import SCHEMAS, check_keys
 from solo_intl.data import count_classes, dataset_info
 from solo_intl.errors import UserError, not_accepted, unknown_key
@@ -59,13 +60,7 @@ def _check_views(cfg: DictConfig) -> None:
     same = [v for v in views if v.crop_size == views[0].crop_size]
     cfg.data.num_large_crops = sum(v.num_crops for v in same)
     cfg.data.num_small_crops = sum(v.num_crops for v in views) - cfg.data.num_large_crops
-    large, small = cfg.data.num_large_crops, cfg.data.num_small_crops
-    # solo-learn's own rule: every other method's loss unpacks exactly two large views
-    if (large != 2 and cfg.method not in ("wmse", "mae")) or (small and cfg.method == "intl"):
-        raise UserError(
-            f"augmentations: found {large} large and {small} smaller views, accepted by {cfg.method}: "
-            "2 of the same crop_size"
-        )
+    check_views(cfg)
 
 
 def _fill(cfg: DictConfig, key: str, value: Any) -> None:
@@ -151,6 +146,7 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
         raise not_accepted("backbone.name", cfg.backbone.name, host.BACKBONES)
     host.stem_kind(host.plain(cfg.backbone), cfg.data.dataset, cfg.image_size)
     host.stem_stride(host.plain(cfg.backbone))
+    check_network(cfg)
     if (host.plain(cfg.get("auto_umap")) or {}).get("enabled"):
         raise UserError(
             "auto_umap.enabled: found true, accepted: false (`solo-intl embed` writes features to plot)"

@@ -44,6 +44,11 @@ def method_keys(name: str) -> set[str]:
     return set(own) if own is not None else generation.method_keys(_BUNDLED[name])
 
 
+def uses_small_views(name: str) -> bool:
+    """Whether the loss of ``name`` sees views smaller than the first; other methods ignore them."""
+    return name in generation.SMALL_VIEW_METHODS
+
+
 def build_view(
     view: DictConfig, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Any], list[Any]]:
@@ -105,4 +110,5 @@ __all__ = [
     "image_size",
     "method_keys",
     "plain",
+    "uses_small_views",
 ]
