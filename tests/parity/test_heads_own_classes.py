@@ -1,6 +1,6 @@
 """Claim: on solo-learn HEAD this host trains each of the 19 methods as HEAD's own class does, run bare in the
-same process: same losses at every step, same sizes of every part of the model afterwards. HEAD's class has its
-own CIFAR stem, ours the one that `host/stem.py` installs."""
+same process: same losses at every step, same sizes of every part of the model afterwards. HEAD's class has
+its own CIFAR stem, ours the one that `host/stem.py` installs."""
 
 from __future__ import annotations
 
