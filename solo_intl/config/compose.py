@@ -24,6 +24,7 @@ DEFAULTS = {
     "linear": ("linear", "default"),
     "knn": ("knn", "default"),
     "embed": ("embed", "default"),
+    "export": ("export", "default"),
 }
 _QUIET = {
     "hydra.output_subdir": "null",
@@ -57,8 +58,16 @@ def config_name(folder: Path, name: str) -> str:
     return stem
 
 
-def _take(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
-    """Pull ``--flag value`` or ``--flag=value`` out of the arguments."""
+def take_flag(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
+    """Pull ``--flag value`` or ``--flag=value`` out of the arguments.
+
+    Raises:
+        UserError: the flag is last and has no value.
+
+    Example:
+        >>> take_flag(["--to", "timm", "seed=1"], "--to")
+        ('timm', ['seed=1'])
+    """
     rest, value, i = [], None, 0
     while i < len(arguments):
         flag, equals, given = arguments[i].partition("=")
@@ -101,7 +110,7 @@ def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
             flags.append(argument)
             expects_value = not expects_value and FLAGS.get(name, False) and not equals
         elif argument.startswith("-"):
-            raise unknown_key(argument, [*FLAGS, "--config-path", "--config-name", "--dry-run"])
+            raise unknown_key(argument, [*FLAGS, "--config-path", "--config-name", "--dry-run", "--to"])
         else:
             overrides.append(argument)
     return flags, overrides
@@ -141,8 +150,8 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     Raises:
         UserError: whatever Hydra or OmegaConf refuses, in one line.
     """
-    given_path, arguments = _take(arguments, "--config-path", "-cp")
-    given_name, arguments = _take(arguments, "--config-name", "-cn")
+    given_path, arguments = take_flag(arguments, "--config-path", "-cp")
+    given_name, arguments = take_flag(arguments, "--config-name", "-cn")
     default_path, default_name = DEFAULTS[command]
     folder = config_folder(given_path or default_path)
     if given_name is None and given_path is not None and not (folder / f"{default_name}.yaml").is_file():

@@ -71,6 +71,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "knn": {**_FROZEN, **dict.fromkeys(("k", "distance", "vote", "temperature"))},
     "embed": {**_FROZEN, **dict.fromkeys(("folder", "split", "format"))},
+    "export": {**_FROZEN, **dict.fromkeys(("to", "output", "use_momentum"))},
 }
 # groups of files in solo-learn's YAML: `augmentations=symmetric` picks a file and must stay Hydra's
 GROUPS = ("augmentations", "wandb")

@@ -11,14 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from solo_intl.data import dataset_info
-from solo_intl.errors import UserError, not_accepted
+from solo_intl.errors import UserError
+from solo_intl.evaluation.architecture import resnet_architecture
 from solo_intl.evaluation.reading import Checkpoint, first_few, read_checkpoint
 
 # solo-learn HEAD, this project and the INTL authors say backbone; solo-learn 1.0.2 says encoder.
-_PREFIXES = {
-    "online": ("backbone.", "encoder."),
-    "momentum": ("momentum_backbone.", "momentum_encoder."),
-}
+_PREFIXES = ("backbone.", "encoder.")
+_MOMENTUM_PREFIXES = tuple(f"momentum_{prefix}" for prefix in _PREFIXES)
 # DistributedDataParallel and torch.compile, in whatever order they were applied.
 _WRAPPERS = ("module.", "_orig_mod.")
 _DEFAULT_IMAGE_SIZE = 224
@@ -33,6 +32,7 @@ class LoadedBackbone:
         features_dim: width of the features.
         cfg: the config the network was built from; `cfg.image_size` is always there.
         path: the file the weights come from.
+        momentum: whether it is the momentum network.
 
     Example:
         >>> LoadedBackbone(nn.Flatten(), 48, OmegaConf.create({}), Path("last.ckpt")).features_dim
@@ -43,9 +43,10 @@ class LoadedBackbone:
     features_dim: int
     cfg: DictConfig
     path: Path
+    momentum: bool = False
 
 
-def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str, Tensor]:
+def backbone_state(checkpoint: Checkpoint, *, momentum: bool = False) -> dict[str, Tensor]:
     """The backbone's own weights, under the names the backbone gives them.
 
     Only a leading `backbone.` or `encoder.` is removed (`momentum_backbone.` or `momentum_encoder.` for the
@@ -55,10 +56,10 @@ def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str,
 
     Args:
         checkpoint: what :func:`read_checkpoint` gave.
-        network: "online" or "momentum".
+        momentum: the momentum network's instead of the online network's.
 
     Raises:
-        UserError: unknown network, or no momentum network in the file.
+        UserError: no momentum network in the file.
 
     Example:
         >>> import torch
@@ -66,17 +67,15 @@ def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str,
         >>> backbone_state(Checkpoint(state, None, Path("last.ckpt")))
         {'fc.bias': tensor([0.])}
     """
-    if network not in _PREFIXES:
-        raise not_accepted("network", network, _PREFIXES)
     state = _unwrapped(checkpoint.state_dict)
-    for prefix in _PREFIXES[network]:
+    for prefix in _MOMENTUM_PREFIXES if momentum else _PREFIXES:
         weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if weights:
             return _unwrapped(weights)
-    if network == "momentum":
+    if momentum:
         raise UserError(
             f"{checkpoint.path}: found no momentum network (keys {first_few(list(state))}); "
-            "accepted: network 'online', or the checkpoint of a momentum method"
+            "accepted: use_momentum=false, or the checkpoint of a momentum method"
         )
     return dict(state)
 
@@ -93,19 +92,19 @@ def load_backbone(
     *,
     backbone_cfg: Mapping[str, Any] | None = None,
     data_cfg: Mapping[str, Any] | None = None,
-    network: str = "online",
+    momentum: bool = False,
 ) -> LoadedBackbone:
     """Build the network a checkpoint was trained with and load all of its weights, strictly.
 
     The pretraining config inside the file decides the network. Other people's files have none: then
-    `backbone_cfg` and `data_cfg` do.
+    `backbone_cfg` and `data_cfg` do, and what they leave open the shapes of a ResNet's weights.
 
     Args:
         path: the checkpoint.
-        backbone_cfg: name, and optionally kwargs, stem ("auto", "cifar", "imagenet"), stem_stride, method.
-        data_cfg: dataset, and optionally image_size (default: the data set's own, else 224); "auto" chooses
-            the stem from them.
-        network: "online" or "momentum".
+        backbone_cfg: name, kwargs, stem ("auto", "cifar", "imagenet"), stem_stride, method. A ResNet needs
+            no name; "auto" takes the stem its first convolution has, or else one by data set and image size.
+        data_cfg: dataset, and optionally image_size (default: the data set's own, else 224).
+        momentum: load the momentum network instead of the online one.
 
     Raises:
         UserError: as :func:`read_checkpoint` and :func:`backbone_state`; no config in the file and none
@@ -118,8 +117,8 @@ def load_backbone(
         solo_intl.errors.UserError: missing.ckpt: found no such file; accepted: the path of a checkpoint file
     """
     checkpoint = read_checkpoint(path)
-    weights = backbone_state(checkpoint, network)
-    cfg = _network_cfg(checkpoint, backbone_cfg, data_cfg)
+    weights = backbone_state(checkpoint, momentum=momentum)
+    cfg = _network_cfg(checkpoint, weights, backbone_cfg, data_cfg)
     native = dataset_info(cfg.data.dataset).image_size
     # lazily: reading and refusing a file must work without solo-learn
     from solo_intl.host import build_backbone, image_size
@@ -127,24 +126,30 @@ def load_backbone(
     cfg.image_size = image_size(cfg) or int(cfg.data.get("image_size") or native or _DEFAULT_IMAGE_SIZE)
     backbone, features_dim = build_backbone(cfg)
     _load_strictly(backbone, weights, checkpoint.path, cfg)
-    return LoadedBackbone(backbone.eval().requires_grad_(False), features_dim, cfg, checkpoint.path)
+    return LoadedBackbone(backbone.eval().requires_grad_(False), features_dim, cfg, checkpoint.path, momentum)
 
 
 def _network_cfg(
-    checkpoint: Checkpoint, backbone_cfg: Mapping[str, Any] | None, data_cfg: Mapping[str, Any] | None
+    checkpoint: Checkpoint,
+    weights: Mapping[str, Tensor],
+    backbone_cfg: Mapping[str, Any] | None,
+    data_cfg: Mapping[str, Any] | None,
 ) -> DictConfig:
-    """method, backbone and data.dataset, from the file or else from the caller."""
+    """method, backbone and data.dataset, from the file or else from the caller and the weights' shapes."""
     if checkpoint.cfg is not None:
         cfg = OmegaConf.create(checkpoint.cfg)
     else:
-        backbone = {"kwargs": {}, "stem": "auto", "stem_stride": 1, **_plain(backbone_cfg)}
+        given = _plain(backbone_cfg)
+        if given.get("stem") == "auto":
+            del given["stem"]
+        backbone = {"kwargs": {}, "stem": "auto", "stem_stride": 1, **resnet_architecture(weights), **given}
         data = _plain(data_cfg)
         method = backbone.pop("method", "intl")
         cfg = OmegaConf.create({"method": method, "backbone": backbone, "data": data})
     for key, what in (("backbone.name", "resnet18"), ("data.dataset", "cifar10")):
         if OmegaConf.select(cfg, key) is None:
             raise UserError(
-                f"{key}: found none, and {checkpoint.path} holds no config that says it; "
+                f"{key}: found none, and {checkpoint.path} holds no config or shapes that say it; "
                 f"accepted: the value the network was trained with, for example {key}={what}"
             )
     return cfg
