@@ -28,7 +28,7 @@ LAYOUTS = {"torchvision": ".pth", "timm": ".pth", "safetensors": SAFETENSORS, "d
 # the readers of these two go by the file's ending
 _FIXED_ENDINGS = ("safetensors", "detectron2")
 _TIMM_NAMES = {f"vit_{size}": f"vit_{size}_patch16_224" for size in ("tiny", "small", "base", "large")}
-_DETECTRON2_SETTINGS = (
+DETECTRON2_SETTINGS = (
     "MODEL.RESNETS.STRIDE_IN_1X1 False",
     "INPUT.FORMAT RGB",
     "MODEL.PIXEL_MEAN [123.675,116.28,103.53]",
@@ -66,7 +66,7 @@ class Export:
     def usage(self, path: Path) -> str:
         """How the written file is used: Python that ends with `model` loaded, or detectron2's settings."""
         if self.layout == "detectron2":
-            return "\n".join((f"MODEL.WEIGHTS {path}", *_DETECTRON2_SETTINGS))
+            return "\n".join((f"MODEL.WEIGHTS {path}", *DETECTRON2_SETTINGS))
         read = f"torch.load({str(path)!r}, weights_only=True)"
         if self.layout == "safetensors":
             read = f"safetensors.torch.load_file({str(path)!r})"

@@ -35,6 +35,7 @@ EXPECTED = {
     "linear/cifar/sgd.yaml",
     "knn/default.yaml",
     "embed/default.yaml",
+    "export/default.yaml",
     *(
         f"pretrain/{dataset}/augmentations/asymmetric.yaml"
         for dataset in ("cifar", "imagenet-100", "imagenet")
@@ -148,7 +149,7 @@ def test_digits_are_never_mirrored(composed: Callable[..., DictConfig]) -> None:
     assert flips == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("path", [p for p in CONFIGS if p not in SHARED])
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p not in (*SHARED, "export/default.yaml")])
 def test_our_own_configs_choose_their_precision(composed: Callable[..., DictConfig], path: str) -> None:
     assert composed(path).precision == "auto"
 
