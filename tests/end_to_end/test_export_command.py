@@ -74,9 +74,7 @@ def test_a_run_folder_with_what_the_library_loads(trained: Path, library: str, m
     exec(usage, names)
     same_features(names["model"], checkpoint(trained))
     assert "dataset: digits" in (folder / "config.yaml").read_text()
-    assert main(["export", "--config-path", str(folder), "--config-name", "config"]) == 0, (
-        "it can be repeated"
-    )
+    assert main(["export", "--config-path", str(folder), "--config-name", "config"]) == 0
 
 
 @pytest.mark.parametrize("flag", [["--to", "safetensors"], ["--to=safetensors"], ["to=safetensors"]])
