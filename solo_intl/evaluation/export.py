@@ -132,8 +132,7 @@ def _library_network(
     loaded: LoadedBackbone, layout: str, small: nn.Conv2d | None
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """The library's own network, and the Python that builds it."""
-    name, kwargs = str(loaded.cfg.backbone.name), dict(loaded.cfg.backbone.get("kwargs") or {})
-    kwargs.pop("zero_init_residual", None)  # only where training starts
+    name, kwargs = str(loaded.cfg.backbone.name), _kwargs(loaded)
     resnet = _is_resnet(loaded.backbone)
     if layout == "torchvision" and resnet:
         lines = [_call("torchvision.models", name, kwargs), "model.fc = torch.nn.Identity()"]
@@ -156,6 +155,13 @@ def _library_network(
         network.conv1 = copy.deepcopy(small)
         network.maxpool = nn.Identity()
     return network, tuple(lines)
+
+
+def _kwargs(loaded: LoadedBackbone) -> dict[str, Any]:
+    cfg: Any = OmegaConf.to_container(loaded.cfg, resolve=True)
+    # zero_init_residual only says where training starts
+    kwargs = cfg["backbone"].get("kwargs") or {}
+    return {key: value for key, value in kwargs.items() if key != "zero_init_residual"}
 
 
 def _call(function: str, name: str, kwargs: dict[str, Any]) -> str:
@@ -192,11 +198,10 @@ def _metadata(loaded: LoadedBackbone) -> dict[str, str]:
 
 
 def _detectron2_model(loaded: LoadedBackbone, weights: dict[str, Tensor], stem: str | None) -> dict[str, Any]:
-    if not _is_resnet(loaded.backbone) or stem is not None:
-        found = stem or f"backbone.name={loaded.cfg.backbone.name}"
-        raise UserError(
-            f"to: found 'detectron2' for {found}, accepted: a ResNet with the 7x7 stem, detectron2's only one"
-        )
+    kwargs = _kwargs(loaded)  # dilation, width: settings of detectron2's own, which the weights don't show
+    if not _is_resnet(loaded.backbone) or stem is not None or kwargs:
+        found = stem or f"backbone.name={loaded.cfg.backbone.name}, backbone.kwargs={kwargs}"
+        raise UserError(f"to: found 'detectron2' for {found}, accepted: a plain ResNet with the 7x7 stem")
     arrays = {_detectron2_name(key): value.numpy() for key, value in weights.items() if _has_name(key)}
     return {"model": arrays, "__author__": f"solo_intl {__version__}", "matching_heuristics": True}
 

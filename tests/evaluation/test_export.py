@@ -226,6 +226,11 @@ def test_what_a_library_does_not_have(tmp_path: Path) -> None:
     one_line(
         lambda: export_backbone(small, "detectron2"), "found 'detectron2' for 3x3 convolution .*7x7 stem"
     )
+    dilated = {"replace_stride_with_dilation": [False, False, True]}
+    other = load_backbone(checkpoint(tmp_path, name="resnet50", kwargs=dilated, **IMAGENET))
+    one_line(
+        lambda: export_backbone(other, "detectron2"), r"backbone\.kwargs={'replace_stride.* a plain ResNet"
+    )
     one_line(lambda: export_backbone(vit, "detectron2"), "found 'detectron2' for backbone.name=vit_tiny")
     one_line(lambda: export_backbone(vit, "torchvision"), "found 'torchvision' for backbone.name=vit_tiny")
     one_line(
