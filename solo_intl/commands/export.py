@@ -21,7 +21,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     momentum = cfg.get("use_momentum") or False
     if not isinstance(momentum, bool):
         raise UserError(f"use_momentum: found {momentum!r}, accepted: true, false")
-    cfg, loaded = open_checkpoint(cfg, "export", momentum=momentum)
+    cfg, loaded = open_checkpoint(cfg, "export", "momentum" if momentum else "online")
     cfg.data.dataset = loaded.cfg.data.dataset  # what holds, for config.yaml
     export = export_backbone(loaded, cfg.to)
     name = loaded.cfg.backbone.name
@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "to": cfg.to,
         "file": str(file),
         "backbone": name,
-        "network": "momentum" if loaded.momentum else "online",
+        "network": loaded.network,
         "stem": export.stem,
         "usage": usage.splitlines(),
     }

@@ -51,7 +51,7 @@ class Frozen:
 
 
 def open_checkpoint(
-    cfg: DictConfig, command: str, *, momentum: bool = False
+    cfg: DictConfig, command: str, network: str = "online"
 ) -> tuple[DictConfig, LoadedBackbone]:
     """Check ``cfg`` and load the checkpoint it names.
 
@@ -64,7 +64,7 @@ def open_checkpoint(
     method = cfg.get("pretrain_method") or "intl"  # HEAD builds some networks by method
     backbone_cfg = {**host.plain(cfg.backbone), "method": method}
     data_cfg = {**host.plain(cfg.data), "image_size": cfg.get("image_size")}
-    return cfg, load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg, momentum=momentum)
+    return cfg, load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg, network=network)
 
 
 def open_frozen(cfg: DictConfig, command: str) -> Frozen:

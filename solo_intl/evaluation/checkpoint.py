@@ -11,13 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from solo_intl.data import dataset_info
-from solo_intl.errors import UserError
+from solo_intl.errors import UserError, not_accepted
 from solo_intl.evaluation.architecture import resnet_architecture
 from solo_intl.evaluation.reading import Checkpoint, first_few, read_checkpoint
 
 # solo-learn HEAD, this project and the INTL authors say backbone; solo-learn 1.0.2 says encoder.
-_PREFIXES = ("backbone.", "encoder.")
-_MOMENTUM_PREFIXES = tuple(f"momentum_{prefix}" for prefix in _PREFIXES)
+_PREFIXES = {
+    "online": ("backbone.", "encoder."),
+    "momentum": ("momentum_backbone.", "momentum_encoder."),
+}
 # DistributedDataParallel and torch.compile, in whatever order they were applied.
 _WRAPPERS = ("module.", "_orig_mod.")
 _DEFAULT_IMAGE_SIZE = 224
@@ -32,7 +34,7 @@ class LoadedBackbone:
         features_dim: width of the features.
         cfg: the config the network was built from; `cfg.image_size` is always there.
         path: the file the weights come from.
-        momentum: whether it is the momentum network.
+        network: "online" or "momentum".
 
     Example:
         >>> LoadedBackbone(nn.Flatten(), 48, OmegaConf.create({}), Path("last.ckpt")).features_dim
@@ -43,10 +45,10 @@ class LoadedBackbone:
     features_dim: int
     cfg: DictConfig
     path: Path
-    momentum: bool = False
+    network: str = "online"
 
 
-def backbone_state(checkpoint: Checkpoint, *, momentum: bool = False) -> dict[str, Tensor]:
+def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str, Tensor]:
     """The backbone's own weights, under the names the backbone gives them.
 
     Only a leading `backbone.` or `encoder.` is removed (`momentum_backbone.` or `momentum_encoder.` for the
@@ -56,10 +58,10 @@ def backbone_state(checkpoint: Checkpoint, *, momentum: bool = False) -> dict[st
 
     Args:
         checkpoint: what :func:`read_checkpoint` gave.
-        momentum: the momentum network's instead of the online network's.
+        network: "online" or "momentum".
 
     Raises:
-        UserError: no momentum network in the file.
+        UserError: unknown network, or no momentum network in the file.
 
     Example:
         >>> import torch
@@ -67,15 +69,17 @@ def backbone_state(checkpoint: Checkpoint, *, momentum: bool = False) -> dict[st
         >>> backbone_state(Checkpoint(state, None, Path("last.ckpt")))
         {'fc.bias': tensor([0.])}
     """
+    if network not in _PREFIXES:
+        raise not_accepted("network", network, _PREFIXES)
     state = _unwrapped(checkpoint.state_dict)
-    for prefix in _MOMENTUM_PREFIXES if momentum else _PREFIXES:
+    for prefix in _PREFIXES[network]:
         weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if weights:
             return _unwrapped(weights)
-    if momentum:
+    if network == "momentum":
         raise UserError(
             f"{checkpoint.path}: found no momentum network (keys {first_few(list(state))}); "
-            "accepted: use_momentum=false, or the checkpoint of a momentum method"
+            "accepted: network 'online' (use_momentum=false), or the checkpoint of a momentum method"
         )
     return dict(state)
 
@@ -92,7 +96,7 @@ def load_backbone(
     *,
     backbone_cfg: Mapping[str, Any] | None = None,
     data_cfg: Mapping[str, Any] | None = None,
-    momentum: bool = False,
+    network: str = "online",
 ) -> LoadedBackbone:
     """Build the network a checkpoint was trained with and load all of its weights, strictly.
 
@@ -104,7 +108,7 @@ def load_backbone(
         backbone_cfg: name, kwargs, stem ("auto", "cifar", "imagenet"), stem_stride, method. A ResNet needs
             no name; "auto" takes the stem its first convolution has, or else one by data set and image size.
         data_cfg: dataset, and optionally image_size (default: the data set's own, else 224).
-        momentum: load the momentum network instead of the online one.
+        network: "online" or "momentum".
 
     Raises:
         UserError: as :func:`read_checkpoint` and :func:`backbone_state`; no config in the file and none
@@ -117,7 +121,7 @@ def load_backbone(
         solo_intl.errors.UserError: missing.ckpt: found no such file; accepted: the path of a checkpoint file
     """
     checkpoint = read_checkpoint(path)
-    weights = backbone_state(checkpoint, momentum=momentum)
+    weights = backbone_state(checkpoint, network)
     cfg = _network_cfg(checkpoint, weights, backbone_cfg, data_cfg)
     native = dataset_info(cfg.data.dataset).image_size
     # lazily: reading and refusing a file must work without solo-learn
@@ -126,7 +130,7 @@ def load_backbone(
     cfg.image_size = image_size(cfg) or int(cfg.data.get("image_size") or native or _DEFAULT_IMAGE_SIZE)
     backbone, features_dim = build_backbone(cfg)
     _load_strictly(backbone, weights, checkpoint.path, cfg)
-    return LoadedBackbone(backbone.eval().requires_grad_(False), features_dim, cfg, checkpoint.path, momentum)
+    return LoadedBackbone(backbone.eval().requires_grad_(False), features_dim, cfg, checkpoint.path, network)
 
 
 def _network_cfg(

@@ -190,7 +190,7 @@ def _metadata(loaded: LoadedBackbone) -> dict[str, str]:
     return {
         "format": "pt",
         "backbone": str(loaded.cfg.backbone.name),
-        "network": "momentum" if loaded.momentum else "online",
+        "network": loaded.network,
         "config": json.dumps(OmegaConf.to_container(loaded.cfg, resolve=True)),
         "solo_intl": __version__,
         "torch": str(torch.__version__),

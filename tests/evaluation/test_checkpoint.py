@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 
 from solo_intl.errors import UserError
 from solo_intl.evaluation.checkpoint import backbone_state, load_backbone
-from solo_intl.evaluation.reading import Checkpoint
+from solo_intl.evaluation.reading import Checkpoint, read_checkpoint
 
 RESNET = {"name": "resnet18"}
 FOLDER = {"dataset": "custom"}
@@ -117,7 +117,7 @@ def test_the_momentum_network_on_request(
     style: str, online: nn.Module, momentum: nn.Module, tmp_path: Path
 ) -> None:
     path = save(STYLES[style](online, momentum), tmp_path)
-    loaded = load_backbone(path, backbone_cfg=RESNET, data_cfg=FOLDER, momentum=True)
+    loaded = load_backbone(path, backbone_cfg=RESNET, data_cfg=FOLDER, network="momentum")
     same_features(loaded.backbone, momentum)
 
 
@@ -127,8 +127,12 @@ def test_no_momentum_network_is_said(
 ) -> None:
     path = save(STYLES[style](online, momentum), tmp_path)
     refusal(
-        lambda: load_backbone(path, backbone_cfg=RESNET, data_cfg=FOLDER, momentum=True),
+        lambda: load_backbone(path, backbone_cfg=RESNET, data_cfg=FOLDER, network="momentum"),
         "found no momentum network",
+    )
+    refusal(
+        lambda: backbone_state(read_checkpoint(path), "teacher"),
+        "network: found 'teacher', accepted: online, mom",
     )
 
 
@@ -242,7 +246,7 @@ def test_only_the_leading_prefix_is_removed() -> None:
     }
     checkpoint = Checkpoint(state, None, Path("vit.ckpt"))
     assert set(backbone_state(checkpoint)) == {"blocks.0.encoder.weight", "backbone.bias"}
-    assert set(backbone_state(checkpoint, momentum=True)) == {"blocks.0.encoder.weight"}
+    assert set(backbone_state(checkpoint, "momentum")) == {"blocks.0.encoder.weight"}
     vit = Checkpoint({"blocks.0.encoder.weight": zero, "cls_token": zero}, None, Path("vit.pth"))
     assert set(backbone_state(vit)) == {"blocks.0.encoder.weight", "cls_token"}
 

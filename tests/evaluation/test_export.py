@@ -129,7 +129,7 @@ def test_timm_reads_the_file_itself(tmp_path: Path) -> None:
 
 def test_the_momentum_network_is_another(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, name="resnet18", **IMAGENET)
-    online, momentum = load_backbone(path), load_backbone(path, momentum=True)
+    online, momentum = load_backbone(path), load_backbone(path, network="momentum")
     export_backbone(momentum, "torchvision").write(tmp_path / "out.pth")
     model = printed_model(export_backbone(momentum, "torchvision").usage(tmp_path / "out.pth"))
     same_features(momentum.backbone, model)
@@ -138,7 +138,7 @@ def test_the_momentum_network_is_another(tmp_path: Path) -> None:
 
 
 def test_safetensors_carries_the_config_and_is_read_back(tmp_path: Path) -> None:
-    loaded = load_backbone(checkpoint(tmp_path, 32, name="resnet18", **STRIDED), momentum=True)
+    loaded = load_backbone(checkpoint(tmp_path, 32, name="resnet18", **STRIDED), network="momentum")
     file = tmp_path / "out.safetensors"
     export_backbone(loaded, "safetensors").write(file)
     with safetensors.safe_open(file, framework="pt") as opened:
