@@ -1,4 +1,4 @@
-"""What ``linear``, ``knn`` and ``embed`` share: a checkpoint's network and the features of its data."""
+"""What the commands on a finished checkpoint share: a checkpoint's network and the features of its data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from solo_intl import host
 from solo_intl.config.settings import data_as_pretrained, evaluation_settings
 from solo_intl.data import ImageDataset, eval_transform, normalization, open_split
 from solo_intl.engine.precision import resolve_precision, uses_gpu
-from solo_intl.evaluation import Features, extract_features, load_backbone
+from solo_intl.evaluation import Features, LoadedBackbone, extract_features, load_backbone
 
 
 @dataclass
@@ -50,18 +50,30 @@ class Frozen:
         )
 
 
+def open_checkpoint(
+    cfg: DictConfig, command: str, network: str = "online"
+) -> tuple[DictConfig, LoadedBackbone]:
+    """Check ``cfg`` and load the checkpoint it names.
+
+    Raises:
+        UserError: no such checkpoint, or weights that do not fit.
+    """
+    cfg, path = evaluation_settings(cfg, command)
+    cfg.pretrained_feature_extractor = str(path)
+    # for a file without a config of its own: solo-learn's, or the authors'
+    method = cfg.get("pretrain_method") or "intl"  # HEAD builds some networks by method
+    backbone_cfg = {**host.plain(cfg.backbone), "method": method}
+    data_cfg = {**host.plain(cfg.data), "image_size": cfg.get("image_size")}
+    return cfg, load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg, network=network)
+
+
 def open_frozen(cfg: DictConfig, command: str) -> Frozen:
     """Read the checkpoint that ``cfg`` names and complete ``cfg.data`` from it.
 
     Raises:
-        UserError: no such checkpoint, weights that do not fit, or unknown data.
+        UserError: as :func:`open_checkpoint`, or unknown data.
     """
-    cfg, path = evaluation_settings(cfg, command)
-    method = {"method": cfg.get("pretrain_method") or "intl"}  # HEAD builds some networks by method
-    backbone_cfg = {**host.plain(cfg.backbone), **method} if cfg.backbone.get("name") else None
-    # a file without a config of its own: solo-learn's, or the authors'
-    data_cfg = {**host.plain(cfg.data), "image_size": cfg.get("image_size")}
-    loaded = load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg)
+    cfg, loaded = open_checkpoint(cfg, command)
     pretrained = loaded.cfg if loaded.cfg.get("data") else None
     cfg.data = data_as_pretrained(cfg, pretrained)
     if pretrained is not None and pretrained.get("augmentations"):
@@ -69,6 +81,5 @@ def open_frozen(cfg: DictConfig, command: str) -> Frozen:
     else:
         mean, std = normalization(cfg.data)
     size = int(cfg.get("image_size") or loaded.cfg.image_size)
-    cfg.pretrained_feature_extractor = str(path)
     backbone = loaded.backbone.to(memory_format=torch.channels_last)
-    return Frozen(cfg, backbone, loaded.features_dim, size, tuple(mean), tuple(std), path)
+    return Frozen(cfg, backbone, loaded.features_dim, size, tuple(mean), tuple(std), loaded.path)

@@ -24,6 +24,7 @@ DEFAULTS = {
     "linear": ("linear", "default"),
     "knn": ("knn", "default"),
     "embed": ("embed", "default"),
+    "export": ("export", "default"),
     "compare": ("compare", "digits"),
 }
 BASE = "base"  # what the configurations of a folder share; no configuration itself
@@ -68,8 +69,16 @@ def method_config(folder: Path, overrides: Sequence[str], default: str) -> str:
     return default
 
 
-def _take(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
-    """Pull ``--flag value`` or ``--flag=value`` out of the arguments."""
+def take_flag(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
+    """Pull ``--flag value`` or ``--flag=value`` out of the arguments.
+
+    Raises:
+        UserError: the flag is last and has no value.
+
+    Example:
+        >>> take_flag(["--to", "timm", "seed=1"], "--to")
+        ('timm', ['seed=1'])
+    """
     rest, value, i = [], None, 0
     while i < len(arguments):
         flag, equals, given = arguments[i].partition("=")
@@ -112,7 +121,7 @@ def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
             flags.append(argument)
             expects_value = not expects_value and FLAGS.get(name, False) and not equals
         elif argument.startswith("-"):
-            raise unknown_key(argument, [*FLAGS, "--config-path", "--config-name", "--dry-run"])
+            raise unknown_key(argument, [*FLAGS, "--config-path", "--config-name", "--dry-run", "--to"])
         else:
             overrides.append(argument)
     return flags, overrides
@@ -152,8 +161,8 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     Raises:
         UserError: whatever Hydra or OmegaConf refuses, in one line.
     """
-    given_path, arguments = _take(arguments, "--config-path", "-cp")
-    given_name, arguments = _take(arguments, "--config-name", "-cn")
+    given_path, arguments = take_flag(arguments, "--config-path", "-cp")
+    given_name, arguments = take_flag(arguments, "--config-name", "-cn")
     default_path, default_name = DEFAULTS[command]
     folder = config_folder(given_path or default_path)
     flags, overrides = split_flags(arguments)
@@ -172,22 +181,16 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     original = list(sys.argv)
     before = os.environ.get("HYDRA_FULL_ERROR")
 
-    results: list[Any] = []  # Hydra's decorator returns nothing
-    mistakes: list[UserError] = []
+    composed: list[DictConfig] = []  # stays empty for --cfg, --help ...
 
-    def restored(cfg: DictConfig) -> None:
-        # Lightning starts its other processes from sys.argv, which must name our command again
-        sys.argv = original
-        try:
-            results.append(task(DictConfig(OmegaConf.to_container(cfg, resolve=True))))
-        except UserError as error:  # Hydra would print the overrides before passing it on
-            mistakes.append(error)
+    def keep(cfg: DictConfig) -> None:
+        composed.append(DictConfig(OmegaConf.to_container(cfg, resolve=True)))
 
     # Hydra otherwise prints its own report and exits before the message can be made one line
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [original[0], *flags, *quiet, *overrides]
     try:
-        hydra.main(version_base="1.2", config_path=str(folder), config_name=name)(restored)()
+        hydra.main(version_base="1.2", config_path=str(folder), config_name=name)(keep)()
     except ConfigCompositionException as error:
         raise UserError(_one_line(error.__cause__ or error)) from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -198,9 +201,9 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
-    if mistakes:
-        raise mistakes[0]
-    return results[-1] if results else None
+    # only now, with Hydra closed: tasks compose configurations too, and Lightning starts its other processes
+    # from sys.argv, which names our command again
+    return task(composed[0]) if composed else None
 
 
 def _one_line(error: BaseException) -> str:

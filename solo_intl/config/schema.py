@@ -76,6 +76,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "overrides": ANY,
         "checkpoint": {"dir": None},
     },
+    "export": {**_FROZEN, **dict.fromkeys(("to", "output", "use_momentum"))},
 }
 # groups of files in solo-learn's YAML: `augmentations=symmetric` picks a file and must stay Hydra's
 GROUPS = ("augmentations", "wandb")

@@ -1,6 +1,6 @@
-"""Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation in a process of its own; a
-cell that fails is recorded with its error and the rest go on; the same command does again only what failed or is
-missing; more methods and seeds may join; other settings under the same name, and unknown methods, are refused."""
+"""Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation, in its own process;
+a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
+missing; more methods and seeds may join; other settings under one name, and unknown methods, are refused."""
 
 from __future__ import annotations
 

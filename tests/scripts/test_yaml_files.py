@@ -31,6 +31,9 @@ DEFAULTS = ["linear/default.yaml", "knn/default.yaml", "embed/default.yaml"]
 # Those that solo-learn's own scripts read as they are.
 SHARED = [path for path in INTL + LINEAR if path.split("/")[1] in ("cifar", "imagenet-100", "imagenet")]
 
+# Folders, or files, that only our own commands read.
+OUR_OWN = ("digits", "fashion-mnist", "default.yaml")
+
 DATASETS = ("digits", "fashion-mnist", "cifar", "imagenet-100")
 EXPECTED = {
     *(f"pretrain/{dataset}/intl.yaml" for dataset in DATASETS),
@@ -39,6 +42,7 @@ EXPECTED = {
     "linear/cifar/sgd.yaml",
     "knn/default.yaml",
     "embed/default.yaml",
+    "export/default.yaml",
     *(
         f"pretrain/{dataset}/augmentations/asymmetric.yaml"
         for dataset in ("cifar", "imagenet-100", "imagenet")
@@ -157,7 +161,7 @@ def test_digits_are_never_mirrored(composed: Callable[..., DictConfig]) -> None:
     assert flips == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("path", [p for p in CONFIGS if "cifar" not in p and "imagenet" not in p])
+@pytest.mark.parametrize("path", [p for p in PRETRAIN + LINEAR + DEFAULTS if p.split("/")[1] in OUR_OWN])
 def test_our_own_configs_choose_their_precision(composed: Callable[..., DictConfig], path: str) -> None:
     assert composed(path).precision == "auto"
 
