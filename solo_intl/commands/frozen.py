@@ -28,6 +28,7 @@ class Frozen:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     checkpoint: Path
+    network: str  # "online" or "momentum"
 
     @property
     def transform(self) -> Any:
@@ -61,7 +62,8 @@ def open_frozen(cfg: DictConfig, command: str) -> Frozen:
     backbone_cfg = {**host.plain(cfg.backbone), **method} if cfg.backbone.get("name") else None
     # a file without a config of its own: solo-learn's, or the authors'
     data_cfg = {**host.plain(cfg.data), "image_size": cfg.get("image_size")}
-    loaded = load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg)
+    network = "momentum" if cfg.use_momentum else "online"
+    loaded = load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg, network=network)
     pretrained = loaded.cfg if loaded.cfg.get("data") else None
     cfg.data = data_as_pretrained(cfg, pretrained)
     if pretrained is not None and pretrained.get("augmentations"):
@@ -71,4 +73,4 @@ def open_frozen(cfg: DictConfig, command: str) -> Frozen:
     size = int(cfg.get("image_size") or loaded.cfg.image_size)
     cfg.pretrained_feature_extractor = str(path)
     backbone = loaded.backbone.to(memory_format=torch.channels_last)
-    return Frozen(cfg, backbone, loaded.features_dim, size, tuple(mean), tuple(std), path)
+    return Frozen(cfg, backbone, loaded.features_dim, size, tuple(mean), tuple(std), path, network)

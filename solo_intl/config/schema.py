@@ -47,9 +47,10 @@ _TRAINED: dict[str, Any] = {
     "performance": {"disable_channel_last": None},
     "dali": ANY,
 }
+_CHECKPOINT = dict.fromkeys(("pretrained_feature_extractor", "pretrain_method", "use_momentum"))
 _FROZEN: dict[str, Any] = {
     **_SHARED,
-    **dict.fromkeys(("pretrained_feature_extractor", "pretrain_method")),
+    **_CHECKPOINT,
     **dict.fromkeys(("batch_size", "precision", "devices", "accelerator")),
 }
 
@@ -65,7 +66,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "linear": {
         **_TRAINED,
-        **dict.fromkeys(("protocol", "pretrained_feature_extractor", "pretrain_method")),
+        **_CHECKPOINT,
+        "protocol": None,
         # HEAD's, refused unless off: the paper's protocols use none of them
         **dict.fromkeys(("finetune", "auto_augment", "label_smoothing", "mixup", "cutmix")),
     },

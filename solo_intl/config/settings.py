@@ -60,8 +60,11 @@ def _check_views(cfg: DictConfig) -> None:
     cfg.data.num_large_crops = sum(v.num_crops for v in same)
     cfg.data.num_small_crops = sum(v.num_crops for v in views) - cfg.data.num_large_crops
     large, small = cfg.data.num_large_crops, cfg.data.num_small_crops
+    if getattr(host.METHODS[cfg.method], "ANY_VIEWS", False):
+        if large + small < 2:
+            raise UserError(f"augmentations: found {large + small} view, accepted by {cfg.method}: 2 or more")
     # solo-learn's own rule: every other method's loss unpacks exactly two large views
-    if (large != 2 and cfg.method not in ("wmse", "mae")) or (small and cfg.method == "intl"):
+    elif large != 2 and cfg.method not in ("wmse", "mae"):
         raise UserError(
             f"augmentations: found {large} large and {small} smaller views, accepted by {cfg.method}: "
             "2 of the same crop_size"
@@ -142,6 +145,8 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
         if cfg.backbone.name and str(cfg.backbone.name).startswith(("vit", "swin")):
             # HEAD leaves timm's 224 in place, which refuses any other crop
             _fill(cfg, "backbone.kwargs.img_size", cfg.image_size)
+            if cfg.data.num_small_crops:
+                _fill(cfg, "backbone.kwargs.dynamic_img_size", True)  # else it refuses the smaller views
     _check_training(cfg)
     _check_number(cfg, "accumulate_grad_batches", integer=True)
     _check_number(cfg, "optimizer.classifier_lr", positive=False)
@@ -218,6 +223,9 @@ def evaluation_settings(cfg: DictConfig, command: str) -> tuple[DictConfig, Path
             _check_number(cfg, "batch_size", integer=True)
         _check_number(cfg, "data.num_workers", positive=False, integer=True)
         _fill(cfg, "name", command)
+        _fill(cfg, "use_momentum", False)
+    if not isinstance(cfg.use_momentum, bool):
+        raise UserError(f"use_momentum: found {cfg.use_momentum!r}, accepted: true, false")
     given = cfg.get("pretrained_feature_extractor")
     given = None if given == "None" else given  # solo-learn's own YAML says None, which YAML reads as text
     path = Path(given).expanduser() if given else newest_checkpoint(Path(cfg.checkpoint.dir))

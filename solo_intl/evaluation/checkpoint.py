@@ -76,7 +76,7 @@ def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str,
     if network == "momentum":
         raise UserError(
             f"{checkpoint.path}: found no momentum network (keys {first_few(list(state))}); "
-            "accepted: network 'online', or the checkpoint of a momentum method"
+            "accepted: network 'online' (use_momentum=false), or the checkpoint of a momentum method"
         )
     return dict(state)
 
