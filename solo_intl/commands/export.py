@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from solo_intl.commands.frozen import open_checkpoint
 from solo_intl.commands.report import print_facts
 from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
-from solo_intl.errors import UserError, not_accepted
+from solo_intl.errors import not_accepted
 from solo_intl.evaluation import LAYOUTS, export_backbone
 
 
@@ -18,10 +18,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """Write the online (or momentum) backbone of a checkpoint in another library's layout."""
     if cfg.get("to") not in LAYOUTS:
         raise not_accepted("to", cfg.get("to"), LAYOUTS)
-    momentum = cfg.get("use_momentum") or False
-    if not isinstance(momentum, bool):
-        raise UserError(f"use_momentum: found {momentum!r}, accepted: true, false")
-    cfg, loaded = open_checkpoint(cfg, "export", "momentum" if momentum else "online")
+    cfg, loaded = open_checkpoint(cfg, "export")
     cfg.data.dataset = loaded.cfg.data.dataset  # what holds, for config.yaml
     export = export_backbone(loaded, cfg.to)
     name = loaded.cfg.backbone.name

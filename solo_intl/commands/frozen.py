@@ -28,6 +28,7 @@ class Frozen:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     checkpoint: Path
+    network: str  # "online" or "momentum"
 
     @property
     def transform(self) -> Any:
@@ -50,15 +51,14 @@ class Frozen:
         )
 
 
-def open_checkpoint(
-    cfg: DictConfig, command: str, network: str = "online"
-) -> tuple[DictConfig, LoadedBackbone]:
-    """Check ``cfg`` and load the checkpoint it names.
+def open_checkpoint(cfg: DictConfig, command: str) -> tuple[DictConfig, LoadedBackbone]:
+    """Check ``cfg`` and load the checkpoint it names: the online network, or with ``use_momentum`` the other.
 
     Raises:
-        UserError: no such checkpoint, or weights that do not fit.
+        UserError: no such checkpoint or network, or weights that do not fit.
     """
     cfg, path = evaluation_settings(cfg, command)
+    network = "momentum" if cfg.use_momentum else "online"
     cfg.pretrained_feature_extractor = str(path)
     # for a file without a config of its own: solo-learn's, or the authors'
     method = cfg.get("pretrain_method") or "intl"  # HEAD builds some networks by method
@@ -82,4 +82,6 @@ def open_frozen(cfg: DictConfig, command: str) -> Frozen:
         mean, std = normalization(cfg.data)
     size = int(cfg.get("image_size") or loaded.cfg.image_size)
     backbone = loaded.backbone.to(memory_format=torch.channels_last)
-    return Frozen(cfg, backbone, loaded.features_dim, size, tuple(mean), tuple(std), loaded.path)
+    return Frozen(
+        cfg, backbone, loaded.features_dim, size, tuple(mean), tuple(std), loaded.path, loaded.network
+    )

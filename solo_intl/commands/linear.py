@@ -56,6 +56,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "command": "linear",
         "protocol": protocol,
         "checkpoint": str(frozen.checkpoint),
+        "network": frozen.network,
         "dataset": cfg.data.dataset,
         "seconds": round(time.perf_counter() - started, 2),
         "metrics": metrics,
@@ -65,6 +66,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         f"linear evaluation ({protocol})",
         {
             "checkpoint": frozen.checkpoint,
+            "network": frozen.network,
             "data set": cfg.data.dataset,
             "top-1": percent(metrics["top1"]),
             "top-5": percent(metrics.get("top5")),

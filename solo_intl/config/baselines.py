@@ -21,6 +21,10 @@ def check_views(cfg: DictConfig) -> None:
     """
     method, large, small = cfg.method, cfg.data.num_large_crops, cfg.data.num_small_crops
     found = f"augmentations: found {large} large and {small} smaller views, accepted by {method}: "
+    if host.takes_any_views(method):
+        if large + small < 2:
+            raise UserError(f"{found}2 or more of any size")
+        return
     least = ANY_NUMBER_OF_LARGE_VIEWS.get(method)
     if (large != 2) if least is None else (large < least):
         raise UserError(found + (f"{least} or more" if least else "2") + " of the same crop_size")

@@ -47,9 +47,10 @@ _TRAINED: dict[str, Any] = {
     "performance": {"disable_channel_last": None},
     "dali": ANY,
 }
+_CHECKPOINT = dict.fromkeys(("pretrained_feature_extractor", "pretrain_method", "use_momentum"))
 _FROZEN: dict[str, Any] = {
     **_SHARED,
-    **dict.fromkeys(("pretrained_feature_extractor", "pretrain_method")),
+    **_CHECKPOINT,
     **dict.fromkeys(("batch_size", "precision", "devices", "accelerator")),
 }
 
@@ -65,7 +66,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "linear": {
         **_TRAINED,
-        **dict.fromkeys(("protocol", "pretrained_feature_extractor", "pretrain_method")),
+        **_CHECKPOINT,
+        "protocol": None,
         # HEAD's, refused unless off: the paper's protocols use none of them
         **dict.fromkeys(("finetune", "auto_augment", "label_smoothing", "mixup", "cutmix")),
     },
@@ -76,7 +78,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "overrides": ANY,
         "checkpoint": {"dir": None},
     },
-    "export": {**_FROZEN, **dict.fromkeys(("to", "output", "use_momentum"))},
+    "export": {**_FROZEN, **dict.fromkeys(("to", "output"))},
 }
 # groups of files in solo-learn's YAML: `augmentations=symmetric` picks a file and must stay Hydra's
 GROUPS = ("augmentations", "wandb")

@@ -137,6 +137,8 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
         if cfg.backbone.name and str(cfg.backbone.name).startswith(("vit", "swin")):
             # HEAD leaves timm's 224 in place, which refuses any other crop
             _fill(cfg, "backbone.kwargs.img_size", cfg.image_size)
+            if cfg.data.num_small_crops:
+                _fill(cfg, "backbone.kwargs.dynamic_img_size", True)  # else it refuses the smaller views
     _check_training(cfg)
     _check_number(cfg, "accumulate_grad_batches", integer=True)
     _check_number(cfg, "optimizer.classifier_lr", positive=False)
@@ -214,6 +216,9 @@ def evaluation_settings(cfg: DictConfig, command: str) -> tuple[DictConfig, Path
             _check_number(cfg, "batch_size", integer=True)
         _check_number(cfg, "data.num_workers", positive=False, integer=True)
         _fill(cfg, "name", command)
+        _fill(cfg, "use_momentum", False)
+    if not isinstance(cfg.use_momentum, bool):
+        raise UserError(f"use_momentum: found {cfg.use_momentum!r}, accepted: true, false")
     given = cfg.get("pretrained_feature_extractor")
     given = None if given == "None" else given  # solo-learn's own YAML says None, which YAML reads as text
     path = Path(given).expanduser() if given else newest_checkpoint(Path(cfg.checkpoint.dir))

@@ -56,7 +56,8 @@ def judge_network(cfg: DictConfig, backbone: nn.Module) -> Accuracies:
 
 def judge_untrained(cfg: DictConfig) -> Accuracies:
     """Accuracies of the very weights that pre-training with ``cfg`` starts from."""
-    return judge_network(cfg, prepare(DictConfig({**host.plain(cfg), "dry_run": True})).model.backbone)
+    model: Any = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).model
+    return judge_network(cfg, model.backbone)
 
 
 def judge_pretrained(cfg: DictConfig) -> tuple[Accuracies, Path, dict[str, Any]]:

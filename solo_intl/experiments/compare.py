@@ -91,7 +91,7 @@ def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
             method = "intl" if name in (RAW, UNTRAINED) and "intl" in known else name
             method = wanted[0] if method in (RAW, UNTRAINED) else method
             cell = read_config(place, method)
-            cell = OmegaConf.merge(cell, cfg.get("overrides") or {})
+            cell = DictConfig(OmegaConf.merge(cell, cfg.get("overrides") or {}))
             cell.seed, cell.name = int(seed), f"{method}-seed{seed}"
             cell.checkpoint.dir = str(folder / "cells" / name.replace(" ", "-") / f"seed{seed}")
             cell.auto_resume.enabled = True  # a killed cell goes on from its last epoch

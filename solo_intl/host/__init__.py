@@ -44,9 +44,14 @@ def method_keys(name: str) -> set[str]:
     return set(own) if own is not None else generation.method_keys(_BUNDLED[name])
 
 
+def takes_any_views(name: str) -> bool:
+    """Whether the loss of ``name`` takes two or more views of whatever sizes."""
+    return getattr(METHODS[name], "ANY_VIEWS", False)
+
+
 def uses_small_views(name: str) -> bool:
     """Whether the loss of ``name`` sees views smaller than the first; other methods ignore them."""
-    return name in generation.SMALL_VIEW_METHODS
+    return takes_any_views(name) or name in generation.SMALL_VIEW_METHODS
 
 
 def build_view(
@@ -110,5 +115,6 @@ __all__ = [
     "image_size",
     "method_keys",
     "plain",
+    "takes_any_views",
     "uses_small_views",
 ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 LARGEST_MAP = 9  # px; above it copying the patches costs more than oneDNN does
 FEWEST_CHANNELS = 128
@@ -46,7 +47,7 @@ class _Product(torch.autograd.Function):
             columns = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(0, 2)
             grad_x = (_patches(grad, kernel, 1, kernel - 1 - ctx.padding) @ columns).permute(0, 3, 1, 2)
         elif ctx.needs_input_grad[0]:
-            grad_x = torch.nn.grad.conv2d_input(x.shape, weight, grad, ctx.stride, ctx.padding)
+            grad_x = conv2d_input(x.shape, weight, grad, ctx.stride, ctx.padding)
         if ctx.needs_input_grad[1]:
             patches = _patches(x, kernel, ctx.stride, ctx.padding).flatten(0, 2)
             product = grad.permute(0, 2, 3, 1).flatten(0, 2).T @ patches

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 from torch.nn import functional as F
 from torchvision import models
@@ -108,11 +108,6 @@ class _HeadSteps(LegacyFace):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(self.add_and_assert_specific_cfg(cfg))
-
-    def channels_last(self, X: torch.Tensor) -> torch.Tensor:
-        """The views in the layout of the weights."""
-        disabled = OmegaConf.select(self.cfg, "performance.disable_channel_last", default=False)
-        return X if disabled else X.to(memory_format=torch.channels_last)
 
     def forward(self, X: torch.Tensor) -> dict[str, Any]:
         return self.base_forward(self.channels_last(X))

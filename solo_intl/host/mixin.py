@@ -98,6 +98,11 @@ class HostMixin:
             if network is not None:
                 install_products(network)
 
+    def channels_last(self, X: torch.Tensor) -> torch.Tensor:
+        """Images in the layout of the weights."""
+        disabled = OmegaConf.select(self.cfg, "performance.disable_channel_last", default=False)
+        return X if disabled else X.to(memory_format=torch.channels_last)
+
     def _base_shared_step(self, X: torch.Tensor, targets: torch.Tensor) -> dict[str, Any]:
         out = super()._base_shared_step(X, targets)
         if self.unlabelled:
