@@ -126,6 +126,8 @@ def _in_own_process(cell: Cell) -> None:
 
 
 def _run_cell(cell: Cell) -> None:
+    # a spawned process would spawn its loader workers too; the platform's own way may be quicker
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     register()
     started = time.perf_counter()
     try:

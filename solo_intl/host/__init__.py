@@ -54,11 +54,27 @@ def uses_small_views(name: str) -> bool:
     return takes_any_views(name) or name in generation.SMALL_VIEW_METHODS
 
 
+class Views:
+    """solo-learn's transforms, from a PIL image to a list of tensors.
+
+    Its module is what a spawned loader worker imports first, so that 1.0.2 finds what it needs to be imported.
+    """
+
+    def __init__(self, pipeline: Callable[[Any], list[Any]]) -> None:
+        self.pipeline = pipeline
+
+    def __call__(self, image: Any) -> list[Any]:
+        return self.pipeline(image)
+
+    def __repr__(self) -> str:
+        return repr(self.pipeline)
+
+
 def build_view(
     view: DictConfig, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Any], list[Any]]:
     """``num_crops`` draws of one augmentation entry, as a callable from PIL image to a list of tensors."""
-    return generation.NCropAugmentation(generation.build_view(view, mean, std), view.num_crops)
+    return Views(generation.NCropAugmentation(generation.build_view(view, mean, std), view.num_crops))
 
 
 def build_views(
@@ -66,7 +82,7 @@ def build_views(
 ) -> Callable[[Any], list[Any]]:
     """All views of one image, in the order of the ``augmentations`` list."""
     pipelines = [build_view(view, mean, std) for view in views]
-    return generation.FullTransformPipeline(pipelines)
+    return Views(generation.FullTransformPipeline(pipelines))
 
 
 def build_backbone(cfg: DictConfig) -> tuple[nn.Module, int]:
@@ -108,6 +124,7 @@ __all__ = [
     "HostInfo",
     "HostMissing",
     "LinearModel",
+    "Views",
     "build_backbone",
     "build_view",
     "build_views",
