@@ -57,7 +57,7 @@ def uses_small_views(name: str) -> bool:
 class Views:
     """solo-learn's transforms, from a PIL image to a list of tensors.
 
-    Its module is what a spawned loader worker imports first, so that 1.0.2 finds what it needs to be imported.
+    A spawned loader worker imports this module first, so that 1.0.2 finds what it needs to be imported.
     """
 
     def __init__(self, pipeline: Callable[[Any], list[Any]]) -> None:
