@@ -74,7 +74,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "knn": {**_FROZEN, **dict.fromkeys(("k", "distance", "vote", "temperature"))},
     "embed": {**_FROZEN, **dict.fromkeys(("folder", "split", "format"))},
     "compare": {
-        **dict.fromkeys(("name", "pretrain", "methods", "seeds")),
+        **dict.fromkeys(("name", "pretrain", "methods", "seeds", "jobs")),
         "overrides": ANY,
         "checkpoint": {"dir": None},
     },

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
@@ -56,17 +59,22 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         UserError: unknown key or method, or the folder holds a comparison with other settings.
     """
     check_keys(host.plain(cfg), SCHEMAS["compare"])
+    if not isinstance(cfg.jobs, int) or cfg.jobs < 1:
+        raise UserError(f"jobs: found {cfg.jobs!r}, accepted: a positive integer")
     folder = Path(cfg.checkpoint.dir) / "compare" / str(cfg.name)
     cells = list(_cells(cfg, folder))
     _open(folder, cfg)
     missing = [cell for cell in cells if not cell.finished]
     print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before")
     started = time.perf_counter()
-    for done, cell in enumerate(missing, 1):
-        _in_own_process(cell)
-        left = (time.perf_counter() - started) / done * (len(missing) - done)
-        _say(f"[{done}/{len(missing)}]", cell, left)
-        _write_results(folder, cells)
+    threads = max(1, (os.cpu_count() or 1) // int(cfg.jobs))
+    with ThreadPoolExecutor(max_workers=int(cfg.jobs)) as pool:
+        running = {pool.submit(_in_own_process, cell, threads): cell for cell in missing}
+        for done, future in enumerate(as_completed(running), 1):
+            future.result()
+            left = (time.perf_counter() - started) / done * (len(missing) - done)
+            _say(f"[{done}/{len(missing)}]", running[future], left)
+            _write_results(folder, cells)
     results = _write_results(folder, cells)
     columns = ("features", "5-NN", "linear", "s a seed")
     print_rows(f"{cfg.name}: top-1 accuracy in %", columns, [_row(*item) for item in results.items()])
@@ -101,7 +109,7 @@ def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
 def _open(folder: Path, cfg: DictConfig) -> None:
     """Keep the settings beside the results, so that no cell of other settings ever joins them."""
     file = folder / "config.yaml"
-    free = ("methods", "seeds", "checkpoint")  # more of them may join later
+    free = ("methods", "seeds", "jobs", "checkpoint")  # more of them may join later
     if file.is_file():
         before = {key: value for key, value in host.plain(OmegaConf.load(file)).items() if key not in free}
         now = {key: value for key, value in host.plain(cfg).items() if key not in free}
@@ -115,9 +123,9 @@ def _open(folder: Path, cfg: DictConfig) -> None:
     file.write_text(OmegaConf.to_yaml(cfg, resolve=True))
 
 
-def _in_own_process(cell: Cell) -> None:
+def _in_own_process(cell: Cell, threads: int) -> None:
     """Every cell starts from the same state, and its peak memory is its own."""
-    process = multiprocessing.get_context("spawn").Process(target=_run_cell, args=(cell,))
+    process = multiprocessing.get_context("spawn").Process(target=_run_cell, args=(cell, threads))
     process.start()
     process.join()
     if not cell.result:
@@ -125,7 +133,8 @@ def _in_own_process(cell: Cell) -> None:
         write_json(cell.folder / RESULT, {"error": f"the process ended with code {process.exitcode}"})
 
 
-def _run_cell(cell: Cell) -> None:
+def _run_cell(cell: Cell, threads: int) -> None:
+    torch.set_num_threads(threads)
     # a spawned process would spawn its loader workers too; the platform's own way may be quicker
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     register()
