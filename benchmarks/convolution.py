@@ -1,4 +1,4 @@
-"""A ResNet-18's training step in bf16 with and without `solo_intl.host.convolution`, timed in turns in one run.
+"""A ResNet-18 step in bf16 with and without `solo_intl.host.convolution`, timed in turns in one run.
 
     python benchmarks/convolution.py
 

@@ -1,7 +1,7 @@
 """3x3 convolutions of small feature maps as matrix products, for processors that compute in bf16.
 
 oneDNN's bf16 kernels take several times the time of the same products as one matrix product when a map has
-many channels and few pixels, as the last stages of a ResNet do on small images (measured: `python benchmarks/convolution.py`).
+many channels and few pixels, as the last stages of a ResNet do on small images: benchmarks/convolution.py.
 """
 
 from __future__ import annotations
