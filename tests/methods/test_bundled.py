@@ -1,5 +1,5 @@
 """Claims: every bundled method that trains on this host takes real steps through the same door as INTL, with
-the settings of its own shipped YAML; its weights are finite and its backbone has learned; a validation pass and
+the settings of its shipped YAML; its weights are finite and its backbone has learned; a validation pass and
 online k-NN work; the checkpoint can be read with ``weights_only``."""
 
 from __future__ import annotations
