@@ -15,6 +15,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import OmegaConf
+from torch.utils.data import DataLoader
 
 from solo_intl.config import SCRIPTS
 from solo_intl.engine.pretrain import prepare
@@ -57,7 +58,7 @@ def seconds_per_step(form: str) -> list[float]:
     batches = [batch for _, batch in zip(range(STEPS + WARM_UP), run.train, strict=False)]
     watch = Stopwatch()
     run.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
-    run.trainer.fit(run.model, batches)
+    run.trainer.fit(run.model, DataLoader(batches, batch_size=None))
     return watch.seconds
 
 
