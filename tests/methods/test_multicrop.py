@@ -1,10 +1,5 @@
-<<<<<<< HEAD
 """Claims: INTL takes any two views or more, of any sizes: each is one forward of its own, all embeddings
 reach the n-view loss, the classifier and k-NN see the large ones; with and without momentum network
-=======
-"""Claims: INTL takes any two views or more, of any sizes: each is one forward of its own, all of their
-embeddings reach the n-view loss, classifier and k-NN see the large ones; with and without momentum network
->>>>>>> ema
 the shipped six-view YAML trains through the command line; transformers take views smaller than their own."""
 
 from __future__ import annotations
