@@ -33,7 +33,8 @@ def open_split(
         data_cfg: solo-learn's keys ``dataset``, ``train_path``, ``val_path``, ``format``, ``no_labels`` and
             ``fraction``, and ours: ``max_images``, ``subset_file``, ``subset_seed``, ``download``. Others are
             ignored.
-        split: "train" or "val". ``fraction``, ``max_images`` and ``subset_file`` reduce the training split alone.
+        split: "train" or "val". ``fraction``, ``max_images`` and ``subset_file`` reduce the training split
+            alone.
         transform: applied to each PIL RGB image.
 
     Raises:

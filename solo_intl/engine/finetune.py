@@ -108,7 +108,7 @@ def open_labelled(
     absent = set(range(len(train.classes))) - set(train.labels)
     if absent:
         raise UserError(
-            f"data: found {len(train)} labelled images, but none of {len(absent)} of the {len(train.classes)} "
+            f"data: found {len(train)} labelled images, none of {len(absent)} of the {len(train.classes)} "
             f"classes ({train.classes[min(absent)]} first), accepted: data.fraction, data.max_images or "
             "data.subset_file with at least one of each"
         )
