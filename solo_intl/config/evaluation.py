@@ -58,11 +58,14 @@ def finetune_settings(cfg: DictConfig) -> None:
         check_number(cfg, key)
     if cfg.crop_min_scale > 1:
         raise UserError(f"crop_min_scale: found {cfg.crop_min_scale}, accepted: above 0 and at most 1")
-    if cfg.max_epochs % cfg.check_val_every_n_epoch or cfg.get("limit_val_batches") == 0:
+    if cfg.max_epochs % cfg.check_val_every_n_epoch:
         raise UserError(
-            f"check_val_every_n_epoch: found {cfg.check_val_every_n_epoch} (limit_val_batches: "
-            f"{cfg.get('limit_val_batches')}), accepted: a divisor of max_epochs ({cfg.max_epochs}) and a "
-            "validation that is not left out, for the result is the last epoch's"
+            f"check_val_every_n_epoch: found {cfg.check_val_every_n_epoch}, accepted: a divisor of max_epochs "
+            f"({cfg.max_epochs}), because the result is the last epoch's"
+        )
+    if cfg.get("limit_val_batches") not in (None, 1.0):
+        raise UserError(
+            f"limit_val_batches: found {cfg.limit_val_batches}, accepted: null (the whole validation split)"
         )
 
 

@@ -26,7 +26,7 @@ def subset_indices(labels: np.ndarray, names: Sequence[str], settings: DataSetti
         int [k], or None when everything is kept.
 
     Raises:
-        UserError: more images asked for than there are, a fraction that leaves none, a list that does not fit.
+        UserError: more images asked for than there are, a fraction that leaves none, an unfit list.
     """
     if settings.subset_file is not None:
         return listed_indices(names, settings.subset_file)

@@ -143,12 +143,18 @@ def finetune(
     # BatchNorm can't normalise a batch of one image
     alone = math.ceil(len(train) / trainer.world_size) % batch == 1
 
-    def loader(dataset: ImageDataset, **settings: bool) -> DataLoader[Any]:
-        return DataLoader(dataset, batch, num_workers=workers, persistent_workers=workers > 0, **settings)
+    def loader(dataset: ImageDataset, shuffle: bool) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch,
+            shuffle,
+            num_workers=workers,
+            drop_last=shuffle and alone,
+            persistent_workers=workers > 0,
+        )
 
     resume = resume_checkpoint(base_cfg, "finetune")
-    training = loader(train, shuffle=True, drop_last=alone)
-    fit(trainer, model, training, loader(val), folder, base_cfg, resume)
+    fit(trainer, model, loader(train, True), loader(val, False), folder, base_cfg, resume)
     final = trainer.callback_metrics
     return {
         "top1": float(final["val_acc1"]),
