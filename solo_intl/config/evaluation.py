@@ -60,8 +60,8 @@ def finetune_settings(cfg: DictConfig) -> None:
         raise UserError(f"crop_min_scale: found {cfg.crop_min_scale}, accepted: above 0 and at most 1")
     if cfg.max_epochs % cfg.check_val_every_n_epoch:
         raise UserError(
-            f"check_val_every_n_epoch: found {cfg.check_val_every_n_epoch}, accepted: a divisor of max_epochs "
-            f"({cfg.max_epochs}), because the result is the last epoch's"
+            f"check_val_every_n_epoch: found {cfg.check_val_every_n_epoch}, accepted: a divisor of "
+            f"max_epochs ({cfg.max_epochs}), because the result is the last epoch's"
         )
     if cfg.get("limit_val_batches") not in (None, 1.0):
         raise UserError(

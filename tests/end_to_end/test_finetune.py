@@ -1,8 +1,9 @@
-"""Claims: `finetune` trains backbone and classifier, running statistics too, each at its own scaled rate along
-one cosine; it starts from the checkpoint's weights, and `from_scratch` from the seed's; the same seed gives the
-same figures, another one another set of labelled images; those come from a class-balanced fraction or a list,
-never from the pre-training run; one run folder is written, whose checkpoint other commands read; its figures are
-those of that checkpoint on the whole validation split; mistakes are one line and leave nothing."""
+"""Claims: `finetune` trains backbone and classifier, running statistics too, each at its own scaled rate
+along one cosine; it starts from the checkpoint's weights, and `from_scratch` from the seed's; the same seed
+gives the same figures, another one another set of labelled images; those come from a class-balanced fraction
+or a list, never from the pre-training run; one run folder is written, whose checkpoint other commands read;
+its figures are those of that checkpoint on the whole validation split; mistakes are one line and leave nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ SMALL = [
 ]
 EPOCHS = 3
 TUNE = [f"max_epochs={EPOCHS}", "data.num_workers=0", "precision=32-true", "optimizer.batch_size=64"]
+GIVEN = "pretrained_feature_extractor=CHECKPOINT"
 RATES = {"backbone": 0.006 * 64 / 256, "classifier": 0.2 * 64 / 256}
 
 
@@ -175,20 +177,20 @@ def test_from_scratch_is_the_seeds_own_network(tmp_path: Path):
         (["from_scratch=true", "data.dataset=digits"], "backbone.name: found none, accepted: "),
         (["from_scratch=yes please"], "from_scratch: found 'yes please', accepted: true, false"),
         (
-            ["from_scratch=true", "pretrained_feature_extractor=CHECKPOINT"],
+            ["from_scratch=true", GIVEN],
             "with from_scratch=true, accepted: null",
         ),
         (
-            ["pretrained_feature_extractor=CHECKPOINT", "data.fraction=0.005"],
+            [GIVEN, "data.fraction=0.005"],
             "found 7 labelled images, none of",
         ),
         (
-            ["pretrained_feature_extractor=CHECKPOINT", "data.max_images=20"],
+            [GIVEN, "data.max_images=20"],
             "found 0.1 and 20, accepted: one",
         ),
-        (["pretrained_feature_extractor=CHECKPOINT", "data.fraction=1.5"], "data.fraction: found 1.5"),
+        ([GIVEN, "data.fraction=1.5"], "data.fraction: found 1.5"),
         (
-            ["pretrained_feature_extractor=CHECKPOINT", "scheduler.name=cosin"],
+            [GIVEN, "scheduler.name=cosin"],
             "scheduler.name: found 'cosin'",
         ),
         (["max_epochs=3", "check_val_every_n_epoch=2"], "found 2, accepted: a divisor of max_epochs (3)"),
