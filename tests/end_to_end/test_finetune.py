@@ -2,7 +2,8 @@
 along one cosine; it starts from the checkpoint's weights, and `from_scratch` from the seed's; the same seed
 gives the same figures, another one another set of labelled images; those come from a class-balanced fraction
 or a list, never from the pre-training run; one run folder is written, whose checkpoint other commands read;
-its figures are those of that checkpoint on the whole validation split; mistakes are one line and leave nothing.
+its figures are those of that checkpoint on the whole validation split; mistakes are one line and leave
+nothing; the benchmark runs every cell once and gives mean and deviation.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import runpy
+import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -168,6 +171,31 @@ def test_from_scratch_is_the_seeds_own_network(tmp_path: Path):
     other = Run(tmp_path / "other", *scratch, "seed=6")
     key = "backbone.conv1.weight"
     assert (other.state[key] - first.state[key]).norm() > 0.5 * first.state[key].norm()
+
+
+def test_the_benchmark_runs_every_cell_once(checkpoint: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "results.json"
+    digits = ["data.dataset=digits", "image_size=16", "data.num_workers=0"]
+    short = ["max_epochs=1", "check_val_every_n_epoch=1", "precision=32-true", "checkpoint.enabled=false"]
+    script = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "finetune.py"))
+    given = [str(checkpoint), *digits, *short, f"--output={output}"]
+    script["main"]([*given, "--seeds=1"])
+    record = script["main"]([*given, "--seeds=2"])
+    assert record == json.loads(output.read_text())
+    assert len(list((tmp_path / "runs" / "finetune").iterdir())) == len(record["cells"]) == 2 * 2 * 3
+    assert {(c["share"], c["labelled_images"]) for c in record["cells"]} == {
+        ("1percent", 14),
+        ("10percent", 144),
+    }
+    for share, starts in record["summary"].items():
+        assert len(starts) == 3
+        for start, figures in starts.items():
+            top1 = [c["top1"] for c in record["cells"] if (c["share"], c["start"]) == (share, start)]
+            assert figures["top1"]["mean"] == pytest.approx(statistics.mean(top1), abs=0.005)
+            assert figures["top1"]["deviation"] == pytest.approx(statistics.stdev(top1), abs=0.005)
+    with pytest.raises(SystemExit, match="holds results of other settings"):
+        script["main"]([*given, "seed=9"])
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """The shipped YAML against the paper, one test per cell.
 
 Claims: every value of Tables A, C, E and F and of the ImageNet settings (section E.2) is in the composed
-configs, and so are the linear, semi-supervised and k-NN protocols (sections E.2, E.3). What the paper leaves out and its
-public code settles stands in tables of its own. "Projection layers: 3" is no key: the method fixes it.
+configs, and so are the linear, semi-supervised and k-NN protocols (sections E.2, E.3). What the paper
+leaves out and its public code settles stands in tables of its own. "Projection layers: 3" is no key: the
+method fixes it.
 """
 
 from __future__ import annotations
