@@ -1,6 +1,6 @@
-"""Claims: every configuration that docs/reproduce.md names is shipped; each of the 14 cells of Table D has its
-row, with the batch of its file, the linear protocol that goes with it, the published figure, and hours that
-follow from Table G; the commands' keys are accepted; what it says was run stands in benchmarks/."""
+"""Claims: every configuration that docs/reproduce.md names is shipped; each of the 14 cells of Table D has
+its row, with the batch of its file, the linear protocol that goes with it, the published figure, and hours
+that follow from Table G; the commands' keys are accepted; what it says was run stands in benchmarks/."""
 
 from __future__ import annotations
 
