@@ -11,6 +11,7 @@ from solo_intl.errors import UserError, not_accepted
 COMMANDS = {
     "pretrain": "pre-train a method (default: INTL on digits); --dry-run measures what it would cost",
     "linear": "linear evaluation of a checkpoint, by SGD on images or Adam on features",
+    "finetune": "semi-supervised: fine-tune a checkpoint on 1 % or 10 % of the labels, or train from scratch",
     "knn": "k-nearest-neighbour evaluation of a checkpoint",
     "embed": "features and file names of any folder of images",
     "compare": "methods x seeds on one data set: pre-training, k-NN and linear; goes on where it stood",
@@ -19,7 +20,7 @@ COMMANDS = {
     "doctor": "what this machine and installation can do, and how to mend what is missing",
     "experiment": "analyses; `experiment demo` trains on digits and compares",
 }
-CONFIGURED = ("pretrain", "linear", "knn", "embed", "export", "compare")
+CONFIGURED = ("pretrain", "linear", "finetune", "knn", "embed", "export", "compare")
 USAGE = "usage: solo-intl COMMAND [--config-path DIR] [--config-name NAME] [KEY=VALUE ...]"
 
 

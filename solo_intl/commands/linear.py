@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from solo_intl.commands.frozen import open_frozen
 from solo_intl.commands.report import percent, print_facts
-from solo_intl.config.settings import linear_settings
+from solo_intl.config.evaluation import linear_settings
 from solo_intl.engine.linear_sgd import linear_sgd
 from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
 from solo_intl.errors import UserError, not_accepted

@@ -22,6 +22,7 @@ SCRIPTS = (
 DEFAULTS = {
     "pretrain": ("pretrain/digits", "intl"),
     "linear": ("linear", "default"),
+    "finetune": ("finetune", "default"),
     "knn": ("knn", "default"),
     "embed": ("embed", "default"),
     "export": ("export", "default"),

@@ -15,7 +15,8 @@ ANY: dict[str, Any] = {"*": None}  # a section whose keys somebody else checks
 _DATA = dict.fromkeys(
     (
         *("dataset", "train_path", "val_path", "format", "num_workers", "no_labels", "fraction"),
-        *("max_images", "subset_seed", "download", "num_classes", "num_large_crops", "num_small_crops"),
+        *("max_images", "subset_seed", "subset_file", "download"),
+        *("num_classes", "num_large_crops", "num_small_crops"),
     )
 )
 _SHARED: dict[str, Any] = {
@@ -71,6 +72,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         # HEAD's, refused unless off: the paper's protocols use none of them
         **dict.fromkeys(("finetune", "auto_augment", "label_smoothing", "mixup", "cutmix")),
     },
+    "finetune": {**_TRAINED, **_CHECKPOINT, **dict.fromkeys(("from_scratch", "crop_min_scale"))},
     "knn": {**_FROZEN, **dict.fromkeys(("k", "distance", "vote", "temperature"))},
     "embed": {**_FROZEN, **dict.fromkeys(("folder", "split", "format"))},
     "compare": {

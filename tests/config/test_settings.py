@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from solo_intl import host
 from solo_intl.config import pretrain_settings, scale_learning_rate
-from solo_intl.config.settings import data_as_pretrained, newest_checkpoint
+from solo_intl.config.evaluation import data_as_pretrained, newest_checkpoint
 from solo_intl.engine.precision import resolve_precision
 from solo_intl.engine.trainer import build_trainer
 from solo_intl.errors import UserError

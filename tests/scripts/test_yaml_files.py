@@ -50,6 +50,13 @@ EXPECTED = {
     "knn/default.yaml",
     "embed/default.yaml",
     "export/default.yaml",
+    "finetune/default.yaml",
+    *(
+        f"finetune/{dataset}/{share}percent.yaml"
+        for dataset in ("imagenet", "fashion-mnist")
+        for share in (1, 10)
+    ),
+    *(f"finetune/imagenet/intl_ema_multicrop_{share}percent.yaml" for share in (1, 10)),
     *(
         f"pretrain/{dataset}/augmentations/asymmetric.yaml"
         for dataset in ("cifar", "imagenet-100", "imagenet")
