@@ -1,6 +1,6 @@
 """Claims: every bundled method that trains on this host takes real steps through the same door as INTL, with
 the settings of its shipped YAML; its weights are finite and its backbone has learned; a validation pass and
-online k-NN work; the checkpoint can be read with ``weights_only``."""
+online k-NN work; the checkpoint is read with ``weights_only`` and gives a network with features."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from solo_intl import host
 from solo_intl.config import SCRIPTS
 from solo_intl.engine.pretrain import pretrain
+from solo_intl.evaluation import load_backbone
 from solo_intl.experiments.cell import read_config
 
 TINY = (
@@ -50,6 +51,10 @@ def test_trains(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert not all(torch.equal(state[f"backbone.{name}"], value) for name, value in before.items()), (
         "the backbone did not learn"
     )
+    loaded = load_backbone(Path(folder) / "checkpoints" / "last.ckpt")
+    features = loaded.backbone(torch.rand(2, 3, 16, 16))
+    assert features.shape == (2, loaded.features_dim)
+    assert features.isfinite().all()
 
 
 def test_every_method_of_this_host_is_covered():
