@@ -22,6 +22,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.utils.data import DataLoader
 
 from solo_intl.config import pretrain_settings, scale_learning_rate
 from solo_intl.engine.trainer import build_trainer
@@ -94,6 +95,7 @@ def configuration(method: str, views: str, world: int) -> DictConfig:
                 "accelerator": "cpu",
                 "limit_val_batches": 0,
                 "enable_progress_bar": False,
+                "use_distributed_sampler": False,  # each process is given its part
             }
         )
     )
@@ -138,8 +140,7 @@ def run_case(model: nn.Module, case: tuple[str, str, str], world: int, processes
     model, record = copy.deepcopy(model), Record()
     cfg = configuration(method, views, processes)
     cfg.precision = precision
-    # Lightning takes any iterable and shares out none of it
-    given = batches(views, precision, world, part)
+    given = DataLoader(batches(views, precision, world, part), batch_size=None)  # type: ignore[arg-type]
     try:
         build_trainer(cfg, None, [record]).fit(model, given)
     except UserError as error:
