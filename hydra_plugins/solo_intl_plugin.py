@@ -1,4 +1,4 @@
-"""Makes ``method=intl`` and ``method=intl_ema`` known to solo-learn's own Hydra scripts, and our YAML to Hydra.
+"""Makes ``method=intl`` and ``method=intl_ema`` known to solo-learn's own Hydra scripts, with our YAML.
 
 Hydra imports every module of this namespace package in every Hydra program of the environment. So nothing but
 Hydra is imported up here, and a program that has not imported ``solo.methods`` itself is left as it is.

@@ -102,8 +102,8 @@ class INTL(BaseMethod):
             )
         if (n := self.trainer.accumulate_grad_batches) > 1:
             rank_zero_warn(
-                f"INTL: accumulate_grad_batches={n} adds up gradients; whitening and beta see the {m} images of "
-                f"one batch, not {n * m}; only a larger batch or more processes whiten more images together"
+                f"INTL: accumulate_grad_batches={n} adds up gradients; whitening and beta see the {m} images "
+                f"of one batch, not {n * m}; only a larger batch or more processes whiten more together"
             )
         size = whitened_size(m, d, kwargs.axis)
         beta = kwargs.beta

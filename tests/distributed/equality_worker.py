@@ -1,9 +1,9 @@
 """All processes of test_equality.py, run as a script: WORLD_SIZE FOLDER.
 
-Every case is METHODS["intl"] or METHODS["intl_ema"] under the engine's own Trainer, with backbone and projector
-replaced by a network without normalisation: BatchNorm would normalise each process's part by itself (and
-SyncBatchNorm needs a GPU). The models are built once, before the processes are forked; one more process, alone,
-is the reference: the same steps on the joined batches.
+Every case is METHODS["intl"] or METHODS["intl_ema"] under the engine's own Trainer, with backbone and
+projector replaced by a network without normalisation: BatchNorm would normalise each process's part by itself
+(and SyncBatchNorm needs a GPU). The models are built once, before the processes are forked; one more process,
+alone, is the reference: the same steps on the joined batches.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def run_rank(
         # the last process holds one image fewer
         short = slice(part.start, part.stop - (rank == processes - 1))
         for case in UNEQUAL:
-            results["unequal", *case] = run_case(models[case[:2]], case, world, processes, short)
+            results[("unequal", *case)] = run_case(models[case[:2]], case, world, processes, short)
     torch.save(results, folder / f"{processes}-{rank}.pt")
     if processes > 1:
         torch.distributed.barrier()  # nobody leaves while another still talks

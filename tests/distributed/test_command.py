@@ -1,6 +1,6 @@
-"""Claims: `pretrain` of INTL-EMA with six views on two processes, and of INTL on two nodes (both this machine)
-of one process each, takes its steps at the learning rate of the global batch and leaves one run folder, whose
-checkpoint `knn` reads."""
+"""Claims: `pretrain` of INTL-EMA with six views on two processes, and of INTL on two nodes (both this
+machine) of one process each, takes its steps at the learning rate of the global batch and leaves one run
+folder, whose checkpoint `knn` reads."""
 
 from __future__ import annotations
 

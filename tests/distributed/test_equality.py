@@ -1,5 +1,5 @@
-"""Claims about training INTL and INTL-EMA on 2 and 3 gloo processes under Lightning's DDP, against one process
-on the joined batches, with two views and with multi-crop (1e-6 in float32, 1e-12 in float64):
+"""Claims about training INTL and INTL-EMA on 2 and 3 gloo processes under Lightning's DDP, against one
+process on the joined batches, with two views and with multi-crop (1e-6 in float32, 1e-12 in float64):
 
 1. every process has the loss of the joined batch, with beta by the rule for its size;
 2. the gradient of its embeddings is W times the one-process value;

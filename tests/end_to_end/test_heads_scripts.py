@@ -1,6 +1,6 @@
 """Claims about solo-learn HEAD's own scripts, unmodified, with this package installed and nothing else done:
 
-1. `main_pretrain.py method=intl` trains on two processes, `method=intl_ema` on one, from the YAML shipped here;
+1. `main_pretrain.py method=intl` trains on two processes, `method=intl_ema` on one, from the shipped YAML;
 2. their parser, checkpointer and data give the method what it needs: scaled rates, the end of the schedule,
    momentum coefficients, counts of views;
 3. `main_linear.py` evaluates the checkpoint with the very weights that pre-training left;

@@ -1,6 +1,7 @@
-"""Claims about the Hydra plugin: a program without solo-learn gets nothing from it, neither imports nor output nor
-a changed search path; where `solo.methods` is imported it registers both methods, and `pkg://solo_intl.scripts...`
-names a folder of the shipped YAML; a registration that fails is a warning, never an error."""
+"""Claims about the Hydra plugin: a program without solo-learn gets nothing from it, neither imports nor
+output nor a changed search path; where `solo.methods` is imported it registers both methods, and
+`pkg://solo_intl.scripts...` names a folder of the shipped YAML; a registration that fails is a warning, never
+an error."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra_plugins.solo_intl_plugin import SoloIntlPlugin
 
+from hydra_plugins.solo_intl_plugin import SoloIntlPlugin
 from solo_intl import host
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,8 +1,8 @@
 """Claims: INTL trains through ResNet-18, ResNet-50 and ViT; what it logs is the loss of the embeddings it
 saw, its parts and the excess over the attainable floor; the rate starts at 0, peaks at base x batch / 256 and
 ends at a thousandth of that; it warns in one line where the method cannot work; it registers once; it keeps
-the paper's projector; label-free images train without NaN; a diverged run names the step; batches whose gradients
-are accumulated are whitened one by one, which it says."""
+the paper's projector; label-free images train without NaN; a diverged run names the step; batches whose
+gradients are accumulated are whitened one by one, which it says."""
 
 from __future__ import annotations
 
