@@ -100,6 +100,11 @@ class INTL(BaseMethod):
                 f"whitening cannot make all {m} eigenvalues equal; raise method_kwargs.proj_output_dim "
                 "or lower the batch"
             )
+        if (n := self.trainer.accumulate_grad_batches) > 1:
+            rank_zero_warn(
+                f"INTL: accumulate_grad_batches={n} adds up gradients; whitening and beta see the {m} images "
+                f"of one batch, not {n * m}; only a larger batch or more processes whiten more together"
+            )
         size = whitened_size(m, d, kwargs.axis)
         beta = kwargs.beta
         if beta is None:
