@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).with_name("finetune-fashion-mnist.json")
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     register()
     settings = {"checkpoint": str(given.checkpoint), "overrides": given.overrides}
     cells = _cells_before(given.output, settings)

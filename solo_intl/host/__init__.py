@@ -46,7 +46,7 @@ def method_keys(name: str) -> set[str]:
 
 def takes_any_views(name: str) -> bool:
     """Whether the loss of ``name`` takes two or more views of whatever sizes."""
-    return getattr(METHODS[name], "ANY_VIEWS", False)
+    return getattr(METHODS.get(name), "ANY_VIEWS", False)
 
 
 def uses_small_views(name: str) -> bool:

@@ -14,6 +14,7 @@ from solo_intl.host import METHODS
 
 
 def main(rank: int, world: int, file: Path) -> None:
+    torch.set_default_dtype(torch.float64)  # solo-learn makes a BatchNorm inside the loss
     dist.init_process_group("gloo", init_method=f"file://{file}.store", rank=rank, world_size=world)
     given = torch.load(file, weights_only=True)
     model = METHODS["barlow_twins"](pretrain_settings(OmegaConf.create(given["cfg"]))).double()
