@@ -5,6 +5,8 @@
    momentum coefficients, counts of views;
 3. `main_linear.py` evaluates the checkpoint with the very weights that pre-training left;
 4. `knn` and `linear` of this package read it as well, the momentum network included.
+
+The images are digits in class folders: solo-learn downloads CIFAR unless the original files are there.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from typing import Any
 
 import pytest
 import torch
-from cifar_files import write_cifar10
+from cifar_files import digits_rgb
+from PIL import Image
 
 from solo_intl.cli import main
 from solo_intl.detect import HEAD, find_host
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKOUT = Path(os.environ.get("SOLO_LEARN_CHECKOUT") or find_host().location.parent)
-BATCH, PER_FILE = 16, 16  # five training files: 80 images
+BATCH, TRAINING, VALIDATION = 16, 80, 20
 
 
 def missing() -> str:
@@ -57,12 +60,25 @@ def run_script(script: str, place: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+def write_folders(root: Path) -> None:
+    """Digits in class folders under ``train`` and ``val``."""
+    for split, count in (("train", TRAINING), ("val", VALIDATION)):
+        for i, (image, label) in enumerate(zip(*digits_rgb(count, 0), strict=True)):
+            (root / split / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(root / split / str(label) / f"{i}.png")
+
+
+FOLDERS = ["data.dataset=custom", "data.train_path=train", "data.val_path=val"]
+
+
 def pretrain(place: Path, method: str, *more: str) -> Path:
     """The one checkpoint that `main_pretrain.py` leaves."""
-    write_cifar10(place / "datasets", PER_FILE, 0)
+    write_folders(place)
     yaml = ["--config-path=pkg://solo_intl.scripts.pretrain.cifar", "--config-name=intl"]
     small = [f"optimizer.batch_size={BATCH}", "max_epochs=1", "method_kwargs.proj_hidden_dim=32"]
-    run_script("main_pretrain.py", place, *yaml, f"method={method}", *small, *more)
+    # main_linear.py knows the stem for small images on CIFAR only
+    stem = "+backbone.stem=imagenet"
+    run_script("main_pretrain.py", place, *yaml, *FOLDERS, f"method={method}", *small, stem, *more)
     (checkpoint,) = (place / "runs" / method).rglob("*.ckpt")
     return checkpoint
 
@@ -122,7 +138,7 @@ def test_main_linear_evaluates_the_online_weights(method: str, request: pytest.F
     yaml = ["--config-path=pkg://solo_intl.scripts.linear.cifar", "--config-name=sgd"]
     # quoted, since the name that solo-learn gives holds an "="
     given = [f"pretrained_feature_extractor='{checkpoint}'", f"pretrain_method={method}"]
-    run_script("main_linear.py", place, *yaml, *given, f"optimizer.batch_size={BATCH}", "max_epochs=1")
+    run_script("main_linear.py", place, *yaml, *FOLDERS, *given, f"optimizer.batch_size={BATCH}", "max_epochs=1")
     (evaluated,) = (place / "runs" / "linear").glob("version_*/*.ckpt")
     after = torch.load(evaluated, weights_only=True)["state_dict"]
     before = {name: value for name, value in read(checkpoint)[2].items() if name.startswith("backbone.")}
