@@ -138,7 +138,8 @@ def test_main_linear_evaluates_the_online_weights(method: str, request: pytest.F
     yaml = ["--config-path=pkg://solo_intl.scripts.linear.cifar", "--config-name=sgd"]
     # quoted, since the name that solo-learn gives holds an "="
     given = [f"pretrained_feature_extractor='{checkpoint}'", f"pretrain_method={method}"]
-    run_script("main_linear.py", place, *yaml, *FOLDERS, *given, f"optimizer.batch_size={BATCH}", "max_epochs=1")
+    small = [f"optimizer.batch_size={BATCH}", "max_epochs=1"]
+    run_script("main_linear.py", place, *yaml, *FOLDERS, *given, *small)
     (evaluated,) = (place / "runs" / "linear").glob("*/*.ckpt")
     after = torch.load(evaluated, weights_only=True)["state_dict"]
     before = {name: value for name, value in read(checkpoint)[2].items() if name.startswith("backbone.")}
