@@ -33,6 +33,16 @@ def check_views(cfg: DictConfig) -> None:
         raise UserError(f"{found}no smaller ones, its loss would not see them (methods that do: {those})")
 
 
+def check_momentum(cfg: DictConfig) -> None:
+    """Raises: UserError: settings of a momentum network for a method that has none."""
+    if cfg.get("momentum") and not host.has_momentum(cfg.method):
+        those = ", ".join(sorted(name for name in host.METHODS if host.has_momentum(name)))
+        raise UserError(
+            f"momentum: found {', '.join(cfg.momentum)}, accepted by {cfg.method}: nothing, it has no "
+            f"momentum network (methods that do: {those})"
+        )
+
+
 def check_network(cfg: DictConfig) -> None:
     """Raises: UserError: masked autoencoding of something that has no patches, or of half ones."""
     if cfg.method != "mae":
@@ -91,8 +101,9 @@ def check_batch(cfg: DictConfig, world_size: int, images: int) -> None:
             )
     if method == "deepclusterv2":
         most = max(kwargs.num_prototypes)
-        if most > images // world_size:
+        remembered = images // everyone * batch  # k-means starts from what one process saw in an epoch
+        if most > remembered:
             raise UserError(
-                f"method_kwargs.num_prototypes: found {most} on {images // world_size} images a process, "
+                f"method_kwargs.num_prototypes: found {most} on {remembered} images an epoch and process, "
                 "accepted: at most one prototype an image"
             )
