@@ -29,7 +29,7 @@ class NoTargetsNoLoss(TorchFunctionMode):
 
 
 class MendDeepCluster:
-    """In its first epoch no image is assigned to a cluster: the loss is 0, not NaN, the gradients the same."""
+    """In the first epoch no image has a cluster yet: the loss is 0, not NaN, and the gradients the same."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         with NoTargetsNoLoss():

@@ -1,7 +1,7 @@
 """Claim: on solo-learn HEAD this host trains each of the 19 methods as HEAD's own class does, run bare in the
 same process: same losses at every step, same sizes of every part of the model afterwards. HEAD's class has
-its own CIFAR stem, ours the one that `host/stem.py` installs. DeepCluster V2's loss before its first k-means is
-NaN in HEAD's own class and that of the classifier alone in ours: there only the weights that follow are equal."""
+its own CIFAR stem, ours the one that `host/stem.py` installs. DeepCluster V2's loss before its first k-means
+is NaN in HEAD's own class and that of the classifier alone in ours: there only what follows is equal."""
 
 from __future__ import annotations
 
