@@ -71,6 +71,27 @@ def settings(method: str, *, batch: int = 32, classes: int = 10, **more: Any) ->
         # of 95 images one batch of 48 is seen in an epoch
         (settings("deepclusterv2", method_kwargs=CLUSTERS, batch=48), 1, 95, "found 60 on 48 images"),
         (settings("deepclusterv2", method_kwargs=CLUSTERS), 2, 127, "num_prototypes: found 60 on 32 images"),
+        (settings("ressl", batch=48), 1, 500, "queue_size: found 65536, accepted by ressl"),
+        (
+            settings("nnclr", method_kwargs={"queue_size": 0}),
+            1,
+            500,
+            "queue_size: found 0, accepted by nnclr",
+        ),
+        (
+            settings("swav", method_kwargs={"queue_size": "all"}),
+            1,
+            500,
+            "queue_size: found 'all', accepted by",
+        ),
+        (settings("wmse"), 1, 500, "accepted by wmse: a multiple of method_kwargs.whitening_size 256"),
+        (settings("deepclusterv2"), 1, 500, "num_prototypes: found 3000 on 480 images"),
+        (
+            settings("deepclusterv2", method_kwargs={"num_prototypes": 30}),
+            1,
+            500,
+            "num_prototypes: found 30, accepted by deepclusterv2: a list",
+        ),
         (
             settings("byol", classes=4, momentum={"classifier": True}),
             1,
@@ -95,6 +116,7 @@ def test_batch_is_refused(cfg: DictConfig, world: int, images: int, message: str
     [
         (settings("nnclr", method_kwargs=QUEUE), 2, 500),
         (settings("swav", method_kwargs=SWAV), 3, 500),
+        (settings("ressl"), 1, 500),
         (settings("swav", method_kwargs={"queue_size": 0}), 3, 500),
         (settings("wmse", method_kwargs=WMSE, batch=64), 2, 500),
         (settings("deepclusterv2", method_kwargs=CLUSTERS), 1, 64),
