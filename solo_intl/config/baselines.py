@@ -10,6 +10,8 @@ from solo_intl.errors import UserError
 # their queues take whole global batches
 QUEUED = ("all4one", "mocov2plus", "nnbyol", "nnclr", "nnsiam", "ressl")
 ANY_NUMBER_OF_LARGE_VIEWS = {"wmse": 2, "mae": 1}  # and the least; every other loss unpacks exactly two
+# solo-learn's, where a file of the user's own leaves the key out
+DEFAULTS = {"queue_size": 65536, "whitening_size": 256, "proj_output_dim": 128, "num_prototypes": [3000] * 3}
 TOP_K = 5  # solo-learn's momentum classifier always asks for the top 5
 
 
@@ -31,6 +33,16 @@ def check_views(cfg: DictConfig) -> None:
     if small and not host.uses_small_views(method):
         those = ", ".join(sorted(name for name in host.METHODS if host.uses_small_views(name)))
         raise UserError(f"{found}no smaller ones, its loss would not see them (methods that do: {those})")
+
+
+def check_momentum(cfg: DictConfig) -> None:
+    """Raises: UserError: settings of a momentum network for a method that has none."""
+    if cfg.get("momentum") and not host.has_momentum(cfg.method):
+        those = ", ".join(sorted(name for name in host.METHODS if host.has_momentum(name)))
+        raise UserError(
+            f"momentum: found {', '.join(cfg.momentum)}, accepted by {cfg.method}: nothing, it has no "
+            f"momentum network (methods that do: {those})"
+        )
 
 
 def check_network(cfg: DictConfig) -> None:
@@ -58,7 +70,7 @@ def check_batch(cfg: DictConfig, world_size: int, images: int) -> None:
     Raises:
         UserError: the method cannot train on them.
     """
-    kwargs, batch = cfg.method_kwargs, int(cfg.optimizer.batch_size)
+    batch = int(cfg.optimizer.batch_size)
     method, everyone = cfg.method, batch * world_size
     if cfg.momentum.get("classifier") and cfg.data.num_classes < TOP_K:
         raise UserError(
@@ -67,18 +79,22 @@ def check_batch(cfg: DictConfig, world_size: int, images: int) -> None:
         )
     if method == "supcon" and cfg.data.no_labels:
         raise UserError("method: found 'supcon' on data without labels, accepted: a method that needs none")
-    if method in QUEUED and kwargs.get("queue_size", 0) % everyone:
-        raise UserError(
-            f"method_kwargs.queue_size: found {kwargs.queue_size}, accepted by {method}: "
-            f"a multiple of the global batch {everyone}"
-        )
-    if method == "swav" and 0 < kwargs.get("queue_size", 0) < everyone:
-        raise UserError(
-            f"method_kwargs.queue_size: found {kwargs.queue_size}, accepted by swav: 0, or at least "
-            f"the global batch {everyone}"
-        )
+    if method in QUEUED:
+        queue = _count(cfg, "queue_size")
+        if queue % everyone:
+            raise UserError(
+                f"method_kwargs.queue_size: found {queue}, accepted by {method}: "
+                f"a multiple of the global batch {everyone}"
+            )
+    if method == "swav":
+        queue = _count(cfg, "queue_size", least=0)
+        if 0 < queue < everyone:
+            raise UserError(
+                f"method_kwargs.queue_size: found {queue}, accepted by swav: 0, or at least "
+                f"the global batch {everyone}"
+            )
     if method == "wmse":
-        size, width = kwargs.whitening_size, kwargs.proj_output_dim
+        size, width = _count(cfg, "whitening_size"), _count(cfg, "proj_output_dim")
         if batch % size:
             raise UserError(
                 f"optimizer.batch_size: found {batch}, accepted by wmse: a multiple of "
@@ -90,9 +106,25 @@ def check_batch(cfg: DictConfig, world_size: int, images: int) -> None:
                 f"method_kwargs.proj_output_dim {width}, or the covariance has no inverse"
             )
     if method == "deepclusterv2":
-        most = max(kwargs.num_prototypes)
-        if most > images // world_size:
+        heads = host.plain(cfg.method_kwargs).get("num_prototypes", DEFAULTS["num_prototypes"])
+        if not isinstance(heads, list) or not heads or not all(type(n) is int and n > 0 for n in heads):
             raise UserError(
-                f"method_kwargs.num_prototypes: found {most} on {images // world_size} images a process, "
+                f"method_kwargs.num_prototypes: found {heads!r}, accepted by deepclusterv2: a list of "
+                "positive integers, e.g. [30, 30, 30]"
+            )
+        most = max(heads)
+        remembered = images // everyone * batch  # k-means starts from what one process saw in an epoch
+        if most > remembered:
+            raise UserError(
+                f"method_kwargs.num_prototypes: found {most} on {remembered} images an epoch and process, "
                 "accepted: at most one prototype an image"
             )
+
+
+def _count(cfg: DictConfig, key: str, least: int = 1) -> int:
+    value = cfg.method_kwargs.get(key, DEFAULTS[key])
+    if type(value) is not int or value < least:
+        raise UserError(
+            f"method_kwargs.{key}: found {value!r}, accepted by {cfg.method}: an integer of at least {least}"
+        )
+    return value

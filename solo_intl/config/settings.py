@@ -7,12 +7,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from solo_intl import host
-from solo_intl.config.baselines import check_network, check_views
+from solo_intl.config.baselines import check_momentum, check_network, check_views
 from solo_intl.config.schema import SCHEMAS, check_keys
+from solo_intl.config.views import check_entries
 from solo_intl.data import count_classes, dataset_info
 from solo_intl.errors import UserError, not_accepted, unknown_key
 
 DEFAULT_SEED = 5  # solo-learn's
+DISTANCES = ("euclidean", "cosine")  # of the online k-NN
 
 
 def check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: bool = False) -> None:
@@ -48,13 +50,7 @@ def _check_method(cfg: DictConfig) -> None:
 
 def _check_views(cfg: DictConfig) -> None:
     views = cfg.get("augmentations")
-    if not views:
-        raise UserError("augmentations: found none, accepted: a list with one entry per kind of view")
-    needed = ("rrc", "color_jitter", "grayscale", "gaussian_blur", "solarization", "equalization")
-    for i, view in enumerate(views):
-        for key in (*needed, "horizontal_flip", "crop_size", "num_crops"):
-            if key not in view:
-                raise UserError(f"augmentations[{i}].{key}: missing, accepted: solo-learn's format of a view")
+    check_entries(host.plain(views))
     same = [v for v in views if v.crop_size == views[0].crop_size]
     cfg.data.num_large_crops = sum(v.num_crops for v in same)
     cfg.data.num_small_crops = sum(v.num_crops for v in views) - cfg.data.num_large_crops
@@ -140,6 +136,11 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
     check_training(cfg)
     check_number(cfg, "accumulate_grad_batches", integer=True)
     check_number(cfg, "optimizer.classifier_lr", positive=False)
+    if cfg.knn_eval.get("k") is not None:
+        check_number(cfg, "knn_eval.k", integer=True)
+    if cfg.knn_eval.get("distance_func", DISTANCES[0]) not in DISTANCES:
+        raise not_accepted("knn_eval.distance_func", cfg.knn_eval.distance_func, DISTANCES)
+    check_momentum(cfg)
     if cfg.momentum.get("classifier") and cfg.data.no_labels:
         raise UserError("momentum.classifier: found true with data.no_labels=true, accepted: false")
     if cfg.backbone.name not in host.BACKBONES:

@@ -141,7 +141,7 @@ def prepare(cfg: DictConfig) -> Pretraining:
     seed_everything(cfg.seed, workers=True, verbose=False)
     try:
         model = host.METHODS[cfg.method](cfg)
-    except (TypeError, AssertionError, AttributeError) as error:
+    except (TypeError, AssertionError, AttributeError, ValueError, RuntimeError) as error:
         raise UserError(f"{cfg.method}: solo-learn refuses the configuration: {error!r}") from None
     if not cfg.performance.disable_channel_last:
         model = model.to(memory_format=torch.channels_last)

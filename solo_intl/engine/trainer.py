@@ -21,6 +21,7 @@ from solo_intl import host
 from solo_intl.engine.precision import resolve_precision, uses_gpu
 from solo_intl.errors import UserError
 
+OBJECTIVES = ("_loss_epoch", "_neg_cos_sim_epoch")  # what solo-learn's methods call what they minimise
 LAST = "last"  # checkpoints/last.ckpt, overwritten at every save unless checkpoint.keep_prev
 
 
@@ -36,18 +37,19 @@ class Checkpoints(ModelCheckpoint):
 class EpochLines(Callback):
     """One line an epoch where a progress bar cannot be drawn (a log file, a pipe)."""
 
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.started = time.perf_counter()  # a run resumed inside an epoch does not start that epoch
+
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        wanted = ("train_intl_loss_epoch", "train_trace_excess_epoch", "train_loss_epoch", "val_acc1")
-        shown = [
-            f"{k.removesuffix('_epoch')} {float(v):.4g}"
-            for k in wanted
-            if (v := trainer.callback_metrics.get(k)) is not None
-        ]
+        metrics = trainer.callback_metrics
+        losses = [key for key in metrics if key.endswith(OBJECTIVES) and "class_loss" not in key]
+        wanted = (*losses, "train_trace_excess_epoch", "val_acc1")
+        shown = [f"{k.removesuffix('_epoch')} {float(metrics[k]):.4g}" for k in wanted if k in metrics]
         seconds = time.perf_counter() - self.started
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {'  '.join(shown)}  {seconds:.1f} s",

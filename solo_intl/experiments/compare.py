@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -133,7 +135,35 @@ def _in_own_process(cell: Cell, threads: int) -> None:
         write_json(cell.folder / RESULT, {"error": f"the process ended with code {process.exitcode}"})
 
 
+class Named(io.TextIOBase):
+    """Passes whole lines on to ``stream``, each behind ``name``: cells side by side share one output.
+
+    Example:
+        >>> import sys
+        >>> print("epoch 1/2", file=Named("byol, seed 0", sys.stdout))
+        byol, seed 0: epoch 1/2
+    """
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self.name, self.stream, self.rest = name, stream, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        if lines:
+            self.stream.write("".join(f"{self.name}: {line}\n" for line in lines))
+            self.stream.flush()
+        return len(text)
+
+
 def _run_cell(cell: Cell, threads: int) -> None:
+    name = f"{cell.name}, seed {cell.cfg.seed}"
+    sys.stdout, sys.stderr = (cast(TextIO, Named(name, stream)) for stream in (sys.stdout, sys.stderr))
     torch.set_num_threads(threads)
     # a spawned process would spawn its loader workers too; the platform's own way may be quicker
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)

@@ -44,6 +44,11 @@ def method_keys(name: str) -> set[str]:
     return set(own) if own is not None else generation.method_keys(_BUNDLED[name])
 
 
+def has_momentum(name: str) -> bool:
+    """Whether method ``name`` reads the ``momentum`` section."""
+    return hasattr(METHODS[name], "momentum_pairs")
+
+
 def takes_any_views(name: str) -> bool:
     """Whether the loss of ``name`` takes two or more views of whatever sizes."""
     return getattr(METHODS.get(name), "ANY_VIEWS", False)
@@ -129,6 +134,7 @@ __all__ = [
     "build_view",
     "build_views",
     "find_host",
+    "has_momentum",
     "image_size",
     "method_keys",
     "plain",

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from solo_intl.host.barlow import MendBarlow
+from solo_intl.host.deepcluster import MendDeepCluster
 from solo_intl.host.knn import mended_knn
 from solo_intl.host.mixin import HostMixin, LinearMixin, plain
 from solo_intl.host.standins import quiet_imports
@@ -20,6 +21,7 @@ with quiet_imports():
     from solo.data import pretrain_dataloader as solo_views
     from solo.methods import base as solo_base
     from solo.methods.barlow_twins import BarlowTwins as SoloBarlowTwins
+    from solo.methods.deepclusterv2 import DeepClusterV2 as SoloDeepCluster
     from solo.methods.linear import LinearModel as SoloLinearModel
     from solo.utils.knn import WeightedKNNClassifier
 
@@ -53,9 +55,12 @@ class LinearModel(LinearMixin, SoloLinearModel):
         return dict(zip(("batch_size", "loss", "acc1", "acc5"), self.measure(batch), strict=True))
 
 
+_MENDS: dict[type, type] = {SoloBarlowTwins: MendBarlow, SoloDeepCluster: MendDeepCluster}
+
+
 def adapt(method: type) -> type:
     """A bundled method with the host's mends."""
-    mends = (MendBarlow,) if method is SoloBarlowTwins else ()
+    mends = (_MENDS[method],) if method in _MENDS else ()
     return type(method.__name__, (*mends, HostMixin, method), {"_knn_class": BaseMethod._knn_class})
 
 

@@ -13,6 +13,7 @@ from torchvision import models
 
 from solo_intl.errors import UserError
 from solo_intl.host.barlow import MendBarlow
+from solo_intl.host.deepcluster import MendDeepCluster
 from solo_intl.host.knn import mended_knn
 from solo_intl.host.legacy_arguments import keyword_arguments, own_arguments
 from solo_intl.host.legacy_views import FullTransformPipeline, NCropAugmentation, build_view
@@ -24,6 +25,7 @@ with legacy_imports():
     import solo.methods as solo_methods
     from solo.methods import base as solo_base
     from solo.methods.barlow_twins import BarlowTwins as SoloBarlowTwins
+    from solo.methods.deepclusterv2 import DeepClusterV2 as SoloDeepCluster
     from solo.methods.dino import DINO as SoloDINO
     from solo.methods.linear import LinearModel as SoloLinearModel
     from solo.methods.wmse import WMSE as SoloWMSE
@@ -213,7 +215,12 @@ class _MendDINO:
             LightningModule.clip_gradients(self, *args, **kwargs)
 
 
-_MENDS: dict[type, type] = {SoloWMSE: _MendWMSE, SoloDINO: _MendDINO, SoloBarlowTwins: MendBarlow}
+_MENDS: dict[type, type] = {
+    SoloWMSE: _MendWMSE,
+    SoloDINO: _MendDINO,
+    SoloBarlowTwins: MendBarlow,
+    SoloDeepCluster: MendDeepCluster,
+}
 
 
 def adapt(method: type) -> type:

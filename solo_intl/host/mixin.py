@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from solo_intl.host.convolution import install_products
 from solo_intl.host.optim import OptimSettings, make_optimizer, make_schedule
+from solo_intl.host.resume import ResumeMixin
 from solo_intl.host.stem import install_stem, stem_kind, stem_stride
 
 CHECKPOINT_KEY = "solo_intl"
@@ -68,7 +69,7 @@ def with_schedule(module: Any, optimizer: Optimizer, settings: OptimSettings) ->
     return optimizer if schedule is None else ([optimizer], [schedule])
 
 
-class HostMixin:
+class HostMixin(ResumeMixin):
     """Stem, optimizer, schedule, online k-NN and label-free data, written once for both generations."""
 
     cfg: DictConfig
@@ -82,7 +83,9 @@ class HostMixin:
         self._prepare_networks()
         if knn.get("enabled"):
             self.knn_eval = True
-            self.knn = self._knn_class(k=knn.get("k", 20), distance_fx=knn.get("distance_func", "euclidean"))
+            self.knn = self._knn_class(
+                k=knn.get("k") or 20, distance_fx=knn.get("distance_func", "euclidean")
+            )
 
     def _prepare_networks(self) -> None:
         backbone = plain(self.cfg.backbone)

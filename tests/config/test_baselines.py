@@ -1,7 +1,8 @@
 """Claims: what a bundled method cannot do is refused in one line naming the key, before anything is built:
 views its loss does not see or cannot unpack, batches that its queue or whitening does not divide, whitening
-without inverse, more prototypes than images, a momentum classifier on few classes, absent labels, a network
-without patches. What it can do passes."""
+without inverse, more prototypes than images of an epoch, a momentum section without a momentum network, keys
+and values of views and k-NN that nobody reads or takes, a momentum classifier on few classes, absent labels,
+a network without patches. What it can do passes."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
 from solo_intl.config import pretrain_settings
-from solo_intl.config.baselines import check_batch, check_network, check_views
+from solo_intl.config.baselines import check_batch, check_momentum, check_network, check_views
 from solo_intl.errors import UserError
 
 QUEUE = {"queue_size": 65536}
@@ -67,7 +68,30 @@ def settings(method: str, *, batch: int = 32, classes: int = 10, **more: Any) ->
             500,
             "whitening_size: found 32, accepted by wmse: more than method_kwargs.proj_output_dim 32",
         ),
-        (settings("deepclusterv2", method_kwargs=CLUSTERS), 1, 59, "num_prototypes: found 60 on 59 images"),
+        # of 95 images one batch of 48 is seen in an epoch
+        (settings("deepclusterv2", method_kwargs=CLUSTERS, batch=48), 1, 95, "found 60 on 48 images"),
+        (settings("deepclusterv2", method_kwargs=CLUSTERS), 2, 127, "num_prototypes: found 60 on 32 images"),
+        (settings("ressl", batch=48), 1, 500, "queue_size: found 65536, accepted by ressl"),
+        (
+            settings("nnclr", method_kwargs={"queue_size": 0}),
+            1,
+            500,
+            "queue_size: found 0, accepted by nnclr",
+        ),
+        (
+            settings("swav", method_kwargs={"queue_size": "all"}),
+            1,
+            500,
+            "queue_size: found 'all', accepted by",
+        ),
+        (settings("wmse"), 1, 500, "accepted by wmse: a multiple of method_kwargs.whitening_size 256"),
+        (settings("deepclusterv2"), 1, 500, "num_prototypes: found 3000 on 480 images"),
+        (
+            settings("deepclusterv2", method_kwargs={"num_prototypes": 30}),
+            1,
+            500,
+            "num_prototypes: found 30, accepted by deepclusterv2: a list",
+        ),
         (
             settings("byol", classes=4, momentum={"classifier": True}),
             1,
@@ -92,9 +116,11 @@ def test_batch_is_refused(cfg: DictConfig, world: int, images: int, message: str
     [
         (settings("nnclr", method_kwargs=QUEUE), 2, 500),
         (settings("swav", method_kwargs=SWAV), 3, 500),
+        (settings("ressl"), 1, 500),
         (settings("swav", method_kwargs={"queue_size": 0}), 3, 500),
         (settings("wmse", method_kwargs=WMSE, batch=64), 2, 500),
-        (settings("deepclusterv2", method_kwargs=CLUSTERS), 1, 60),
+        (settings("deepclusterv2", method_kwargs=CLUSTERS), 1, 64),
+        (settings("deepclusterv2", method_kwargs=CLUSTERS), 2, 128),
         (settings("byol", classes=5, momentum={"classifier": True}), 1, 500),
         (settings("byol", classes=2), 1, 500),
         (settings("simclr", data={"no_labels": True}), 1, 500),
@@ -139,6 +165,81 @@ def test_masked_autoencoding_needs_patches():
         check_network(settings("mae", **{**vit, "image_size": 18}))
     with pytest.raises(UserError, match=r"patch_size: found 16, accepted: a divisor of crop_size 24"):
         check_network(settings("mae", backbone={"name": "vit_tiny", "kwargs": {}}, image_size=24))
+
+
+@pytest.mark.parametrize("method", sorted(host.METHODS))
+def test_momentum_needs_a_momentum_network(method: str):
+    given = settings(method, momentum={"base_tau": 0.9})
+    if method in ("all4one", "byol", "dino", "intl_ema", "mocov2plus", "mocov3", "nnbyol", "ressl"):
+        check_momentum(given)
+    else:
+        with pytest.raises(UserError, match=f"momentum: found base_tau, accepted by {method}: nothing"):
+            check_momentum(given)
+    check_momentum(settings(method))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("augmentations.0.crop_siz", 16, r"augmentations\[0\]\.crop_siz: unknown key, nearest: crop_size"),
+        (
+            "augmentations.0.rrc.crop_min_scal",
+            0.5,
+            r"rrc\.crop_min_scal: unknown key, nearest: crop_min_scale",
+        ),
+        (
+            "augmentations.0.rrc.crop_min_scale",
+            2,
+            r"rrc\.crop_min_scale: found 2, accepted: a number from 0 to 1",
+        ),
+        (
+            "augmentations.0.rrc.crop_max_scale",
+            0.4,
+            r"crop_min_scale: found 0\.5, accepted: above 0, at most cr",
+        ),
+        ("augmentations.0.rrc.enabled", "maybe", r"rrc\.enabled: found 'maybe', accepted: true, false"),
+        (
+            "augmentations.0.gaussian_blur.prob",
+            5,
+            r"gaussian_blur\.prob: found 5, accepted: a number from 0 to 1",
+        ),
+        (
+            "augmentations.0.gaussian_blur.enabled",
+            False,
+            r"blur\.enabled: found false with prob 0\.5, accepted: p",
+        ),
+        ("augmentations.0.grayscale", 0.2, r"grayscale: found 0\.2, accepted: a section with prob"),
+        (
+            "augmentations.0.color_jitter",
+            {"prob": 0.5},
+            r"color_jitter\.brightness: missing, accepted: a number",
+        ),
+        ("augmentations.0.num_crops", 0, r"num_crops: found 0, accepted: an integer of at least 1"),
+        ("augmentations", [3], r"augmentations\[0\]: found 3, accepted: solo-learn's format"),
+        ("augmentations", "grey", r"augmentations: found none, accepted: a list"),
+        ("momentum", {"base_tau": 0.9}, "momentum: found base_tau, accepted by simsiam: nothing"),
+        ("knn_eval", {"enabled": True, "k": 0}, r"knn_eval\.k: found 0, accepted: a positive integer"),
+        (
+            "knn_eval",
+            {"distance_func": "cosin"},
+            r"distance_func: found 'cosin', accepted: euclidean, cosine",
+        ),
+    ],
+)
+def test_keys_nobody_reads_and_values_nobody_takes(
+    make_cfg: Callable[..., DictConfig], key: str, value: Any, message: str
+):
+    cfg = make_cfg(method="simsiam", method_kwargs={})
+    pretrain_settings(cfg)
+    OmegaConf.update(cfg, key, value, merge=False, force_add=True)
+    with pytest.raises(UserError, match=message):
+        pretrain_settings(cfg)
+
+
+def test_jitter_that_never_happens_needs_no_strengths(make_cfg: Callable[..., DictConfig]):
+    cfg = make_cfg(method="simsiam", method_kwargs={})
+    cfg.augmentations[0].color_jitter = {"prob": 0.0, "enabled": False}
+    pretrain_settings(cfg)
 
 
 def test_small_views_of_a_composed_configuration_are_refused(make_cfg: Callable[..., DictConfig]):

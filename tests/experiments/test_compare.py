@@ -1,6 +1,7 @@
 """Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation, in its own process;
 a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
-missing; more methods and seeds may join; other settings under one name, and unknown methods, are refused."""
+missing; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may join;
+other settings under one name, and unknown methods, are refused."""
 
 from __future__ import annotations
 
@@ -51,14 +52,17 @@ def test_every_cell_is_measured_or_says_why_not(folder: Path):
     assert found["untrained"][0]["accuracies"] != found["simsiam"][0]["accuracies"]
 
 
-def test_goes_on_where_it_stood(folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_goes_on_where_it_stood(folder: Path, capfd: pytest.CaptureFixture[str]):
     cells = folder / "compare" / "tiny" / "cells"
     before = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
     assert compare(folder, "methods=[simsiam,wmse,barlow_twins]") == 0
     after = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
     done_again = {file.parent.parent.name for file in after if after[file] != before.get(file)}
     assert done_again == {"wmse", "barlow_twins"}
-    assert "5 cells, 3 finished before" in capsys.readouterr().out
+    shown = capfd.readouterr().out
+    assert "5 cells, 3 finished before" in shown
+    (line,) = [line for line in shown.splitlines() if "epoch 1/1" in line]
+    assert line.startswith("barlow_twins, seed 0: epoch 1/1  train_barlow_loss ")
     assert "accuracies" in results(folder)["barlow_twins"][0]
 
 

@@ -83,3 +83,34 @@ def test_online_knn_cosine_normalises():
     # by inner product alone the long vector of class 0 would win both
     knn(test_features=torch.tensor([[0.5, 1.0], [1.0, 0.1]]), test_targets=torch.tensor([1, 0]))
     assert float(knn.compute()[0]) == 100.0
+
+
+def test_online_knn_with_labels_missing_from_either_split():
+    """solo-learn's own counts classes among the validation images; a neighbour's label may lie beyond."""
+    knn = host.BaseMethod._knn_class(k=2, distance_fx="euclidean")
+    train = torch.tensor([[0.0, 0.0], [0.1, 0.0], [5.0, 0.0], [9.0, 9.0]])
+    knn(train_features=train, train_targets=torch.tensor([7, 7, 2, 4]))
+    test = torch.tensor([[0.0, 0.1], [5.0, 0.1], [9.0, 9.0]])
+    knn(test_features=test, test_targets=torch.tensor([7, 2, 0]))
+    assert knn.compute()[0] == pytest.approx(100 * 2 / 3)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_online_knn_is_solo_learns(distance: str, k: int):
+    """Where every class is on both sides and features are normalised already."""
+    generator = torch.Generator().manual_seed(k)
+    labels = torch.arange(60) % 6
+    train, test = (
+        torch.nn.functional.normalize(
+            torch.eye(6)[labels] + 0.6 * torch.randn(60, 6, generator=generator), dim=1
+        )
+        for _ in range(2)
+    )
+    figures = []
+    for compute in (host.BaseMethod._knn_class.compute, host.BaseMethod._knn_class.__mro__[1].compute):
+        knn = host.BaseMethod._knn_class(k=k, distance_fx=distance)
+        knn(train_features=train, train_targets=labels, test_features=test, test_targets=labels)
+        figures.append(compute(knn))
+    assert figures[0] == pytest.approx(figures[1], abs=1e-4)
+    assert 30 < figures[0][0] < 100

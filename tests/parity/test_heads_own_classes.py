@@ -1,8 +1,11 @@
 """Claim: on solo-learn HEAD this host trains each of the 19 methods as HEAD's own class does, run bare in the
 same process: same losses at every step, same sizes of every part of the model afterwards. HEAD's class has
-its own CIFAR stem, ours the one that `host/stem.py` installs."""
+its own CIFAR stem, ours the one that `host/stem.py` installs. DeepCluster V2's loss before its first k-means
+is NaN in HEAD's own class and that of the classifier alone in ours: there only what follows is equal."""
 
 from __future__ import annotations
+
+import math
 
 import common_steps
 import pytest
@@ -28,8 +31,13 @@ def test_same_as_heads_own_class(name: str):
     assert adapted is not bare
     assert bare.__module__.startswith("solo.")
     theirs, ours = figures(bare, name, dataset=SOLO_STEM), figures(adapted, name)
+    if name == "deepclusterv2":
+        unassigned = slice(common_steps.BATCHES)
+        assert all(map(math.isnan, theirs["losses"][unassigned]))
+        assert all(map(math.isfinite, ours["losses"][unassigned]))
+        del theirs["losses"][unassigned], ours["losses"][unassigned]
     for part in ("losses", "mean_sizes", "taus"):
-        assert ours[part] == pytest.approx(theirs[part], rel=TOLERANCE, abs=TOLERANCE, nan_ok=True)
+        assert ours[part] == pytest.approx(theirs[part], rel=TOLERANCE, abs=TOLERANCE)
 
 
 def test_every_method_of_head_is_compared():

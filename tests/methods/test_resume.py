@@ -1,0 +1,111 @@
+"""Claims: a bundled method that goes on from the end of an epoch ends bit for bit where the straight run
+does: momentum coefficient (with accumulation too), queues and memory included; one that goes on from inside
+an epoch, as after a kill, takes the steps left, knows its epoch and prints its line; where the memory
+has another size than in the checkpoint, a warning says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch.utils.data import DataLoader
+
+from solo_intl.engine.fit import fit
+from solo_intl.engine.pretrain import Pretraining, prepare
+
+HEADS = {"proj_hidden_dim": 32, "proj_output_dim": 16}
+KWARGS: dict[str, dict[str, Any]] = {
+    "byol": {**HEADS, "pred_hidden_dim": 32},
+    "deepclusterv2": {**HEADS, "num_prototypes": [8, 8], "kmeans_iters": 2},
+    "dino": {**HEADS, "num_prototypes": 16, "warmup_teacher_temperature_epochs": 2, "freeze_last_layer": 0},
+    "swav": {**HEADS, "num_prototypes": 16, "queue_size": 32, "epoch_queue_starts": 1},
+}
+
+
+class SavesInside(Callback):
+    """Writes a checkpoint inside the second epoch of two, after step 3 of 4."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 3:
+            trainer.save_checkpoint(self.file)
+
+
+class SameDraws(Callback):
+    """The same random numbers in every epoch of every run, k-means' first centroids among them."""
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        torch.manual_seed(7 + trainer.current_epoch)
+
+
+@pytest.fixture
+def start(make_cfg: Callable[..., Any]) -> Callable[..., Pretraining]:
+    def prepared(method: str, **more: Any) -> Pretraining:
+        settings = {"momentum": {"base_tau": 0.5}} if method in ("byol", "dino") else {}
+        run = prepare(
+            make_cfg(
+                method=method,
+                max_epochs=2,
+                backbone={"name": "vit_tiny", "kwargs": {"patch_size": 8}},  # a fifth of ResNet-18's time
+                checkpoint__keep_prev=True,
+                **{"method_kwargs": KWARGS[method], **settings, **more},
+            )
+        )
+        run.trainer.callbacks.append(SameDraws())
+        return run
+
+    return prepared
+
+
+def train(run: Pretraining, resume: Path | None = None) -> dict[str, torch.Tensor]:
+    images = [run.train.dataset[i] for i in range(len(run.train.dataset))]  # augmented once for all epochs
+    batches = DataLoader(images, batch_size=run.cfg.optimizer.batch_size)
+    fit(run.trainer, run.model, batches, run.val, run.folder, run.base_cfg, resume)
+    return run.model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("method", "accumulated"), [("byol", 1), ("byol", 2), ("deepclusterv2", 1), ("dino", 1), ("swav", 1)]
+)
+def test_ends_where_the_straight_run_does(start: Callable[..., Pretraining], method: str, accumulated: int):
+    more = {"data__max_images": 32 * accumulated, "accumulate_grad_batches": accumulated}
+    run = start(method, **more)
+    straight = train(run)
+    half = run.folder / "checkpoints" / "epoch=0.ckpt"
+    resumed = train(start(method, **more), half)
+    assert run.trainer.global_step == 4
+    different = [key for key, value in straight.items() if not torch.equal(value, resumed[key])]
+    assert not different
+
+
+@pytest.mark.parametrize("method", sorted(KWARGS))
+def test_goes_on_inside_an_epoch(
+    start: Callable[..., Pretraining], method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = start(method)
+    run.trainer.callbacks.append(SavesInside(tmp_path / "inside.ckpt"))
+    train(run)
+    capsys.readouterr()
+    again = start(method)
+    train(again, tmp_path / "inside.ckpt")
+    assert again.trainer.global_step == 4
+    assert "epoch 2/2" in capsys.readouterr().out
+    if method == "dino":
+        assert again.model.dino_loss_func.epoch == 1
+    if method == "deepclusterv2":
+        assert (again.model.assignments >= 0).any()
+
+
+def test_memory_of_another_size_starts_anew(start: Callable[..., Pretraining]):
+    run = start("swav")
+    train(run)
+    half = run.folder / "checkpoints" / "epoch=0.ckpt"
+    other = start("swav", method_kwargs={**KWARGS["swav"], "queue_size": 48})
+    with pytest.warns(UserWarning, match=r"queue is \[2, 48, 16\] in this run and \[2, 32, 16\]"):
+        train(other, half)
