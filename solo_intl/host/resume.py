@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -15,7 +14,7 @@ LATE_BUFFERS = ("queue", "local_memory_index", "local_memory_embeddings")
 class ResumeMixin:
     """State that solo-learn keeps in a checkpoint but does not take back, or does not keep at all."""
 
-    trainer: Trainer
+    trainer: Any
     last_step: int
     _late: dict[str, Tensor]
 
