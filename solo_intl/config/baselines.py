@@ -1,4 +1,4 @@
-"""What a bundled method cannot do, said in one line before anything is built."""
+"""What a method or a network cannot do, said in one line before anything is built."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ QUEUED = ("all4one", "mocov2plus", "nnbyol", "nnclr", "nnsiam", "ressl")
 ANY_NUMBER_OF_LARGE_VIEWS = {"wmse": 2, "mae": 1}  # and the least; every other loss unpacks exactly two
 # solo-learn's, where a file of the user's own leaves the key out
 DEFAULTS = {"queue_size": 65536, "whitening_size": 256, "proj_output_dim": 128, "num_prototypes": [3000] * 3}
+PATCHES = {"vit": 16, "swin": 4}  # px, where backbone.kwargs.patch_size does not say
 TOP_K = 5  # solo-learn's momentum classifier always asks for the top 5
 
 
@@ -46,17 +47,26 @@ def check_momentum(cfg: DictConfig) -> None:
 
 
 def check_network(cfg: DictConfig) -> None:
-    """Raises: UserError: masked autoencoding of something that has no patches, or of half ones."""
-    if cfg.method != "mae":
-        return
-    if not str(cfg.backbone.name).startswith("vit"):
+    """Views that a transformer can cut into whole patches, and a transformer for masked autoencoding.
+
+    Raises:
+        UserError: timm would fail at such a view, or leave its border out of sight.
+    """
+    name = str(cfg.backbone.name)
+    if cfg.method == "mae" and not name.startswith("vit"):
         vits = ", ".join(name for name in host.BACKBONES if name.startswith("vit"))
-        raise UserError(f"backbone.name: found '{cfg.backbone.name}', accepted by mae: {vits}")
-    patch = cfg.backbone.kwargs.get("patch_size", 14 if cfg.backbone.name == "vit_huge" else 16)
-    if cfg.image_size % patch:
-        raise UserError(
-            f"backbone.kwargs.patch_size: found {patch}, accepted: a divisor of crop_size {cfg.image_size}"
-        )
+        raise UserError(f"backbone.name: found '{name}', accepted by mae: {vits}")
+    default = next((size for prefix, size in PATCHES.items() if name.startswith(prefix)), None)
+    kwargs = cfg.backbone.kwargs
+    if default is None or (kwargs.get("dynamic_img_pad") and cfg.method != "mae"):
+        return
+    patch = kwargs.get("patch_size", 14 if name == "vit_huge" else default)
+    for size in (view.crop_size for view in cfg.augmentations):
+        if size % patch:
+            raise UserError(
+                f"backbone.kwargs.patch_size: found {patch}, accepted: a divisor of every crop_size ({size} "
+                "among them)"
+            )
 
 
 def check_batch(cfg: DictConfig, world_size: int, images: int) -> None:

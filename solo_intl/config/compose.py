@@ -165,7 +165,8 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     given_path, arguments = take_flag(arguments, "--config-path", "-cp")
     given_name, arguments = take_flag(arguments, "--config-name", "-cn")
     default_path, default_name = DEFAULTS[command]
-    folder = config_folder(given_path or default_path)
+    # a folder that happens to be called `linear` where the user works is no configuration
+    folder = config_folder(given_path) if given_path else (SCRIPTS / default_path).resolve()
     flags, overrides = split_flags(arguments)
     fallback = method_config(folder, overrides, default_name)
     if given_name is None and given_path is not None and not (folder / f"{fallback}.yaml").is_file():

@@ -26,8 +26,6 @@ from solo_intl.engine.fit import fit
 from solo_intl.engine.resume import resume_checkpoint
 from solo_intl.engine.trainer import build_trainer
 from solo_intl.errors import UserError
-from solo_intl.host.mixin import settings_from, with_schedule
-from solo_intl.host.optim import make_optimizer
 
 
 class FineTuning(LightningModule):
@@ -77,14 +75,13 @@ class FineTuning(LightningModule):
         self.log_dict(figures, on_epoch=True, sync_dist=True, batch_size=len(images))
 
     def configure_optimizers(self) -> Any:
-        settings = settings_from(self.cfg)
         # as for the backbone's: the batch of a step counts, not that of a forward pass
         classifier_lr = self.cfg.optimizer.classifier_lr * self.cfg.accumulate_grad_batches
         groups = [
             {"name": "backbone", "params": self.backbone.parameters()},
             {"name": "classifier", "params": self.classifier.parameters(), "lr": classifier_lr},
         ]
-        return with_schedule(self, make_optimizer(groups, settings), settings)
+        return host.optimizer_with_schedule(self, groups)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[host.CHECKPOINT_KEY] = {"cfg": host.plain(self.built_from)}

@@ -100,7 +100,7 @@ def export_backbone(loaded: LoadedBackbone, layout: str) -> Export:
     """
     if layout not in LAYOUTS:
         raise not_accepted("to", layout, LAYOUTS)
-    # contiguous: a channels_last run leaves strides behind that safetensors refuses
+    # contiguous: safetensors refuses the strides of a channels_last network
     weights = {key: value.detach().cpu().contiguous() for key, value in loaded.backbone.state_dict().items()}
     small = _small_stem(loaded.backbone)
     stem = None

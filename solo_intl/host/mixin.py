@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from torch import nn
-from torch.optim import Optimizer
 
 from solo_intl.host.convolution import install_products
 from solo_intl.host.optim import OptimSettings, make_optimizer, make_schedule
@@ -62,8 +61,14 @@ def settings_from(cfg: DictConfig) -> OptimSettings:
     )
 
 
-def with_schedule(module: Any, optimizer: Optimizer, settings: OptimSettings) -> Any:
-    """What ``configure_optimizers`` returns."""
+def optimizer_with_schedule(module: Any, groups: Iterable[dict[str, Any]]) -> Any:
+    """What ``configure_optimizers`` returns for the parameter groups of ``module``, by ``module.cfg``.
+
+    Raises:
+        UserError: unknown optimizer, schedule or keyword.
+    """
+    settings = settings_from(module.cfg)
+    optimizer = make_optimizer(groups, settings)
     total = int(module.trainer.estimated_stepping_batches)
     schedule = make_schedule(optimizer, settings, total, module.cfg.max_epochs)
     return optimizer if schedule is None else ([optimizer], [schedule])
@@ -114,9 +119,7 @@ class HostMixin(ResumeMixin):
         return out
 
     def configure_optimizers(self) -> Any:
-        settings = settings_from(self.cfg)
-        optimizer = make_optimizer(self.learnable_params, settings)
-        return with_schedule(self, optimizer, settings)
+        return optimizer_with_schedule(self, self.learnable_params)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the resolved config so that evaluation can rebuild the network from the file alone."""
@@ -139,6 +142,4 @@ class LinearMixin:
         return X.size(0), loss, acc1, acc5
 
     def configure_optimizers(self) -> Any:
-        settings = settings_from(self.cfg)
-        optimizer = make_optimizer([{"params": self.classifier.parameters()}], settings)
-        return with_schedule(self, optimizer, settings)
+        return optimizer_with_schedule(self, [{"params": self.classifier.parameters()}])

@@ -2,7 +2,8 @@
 views its loss does not see or cannot unpack, batches that its queue or whitening does not divide, whitening
 without inverse, more prototypes than images of an epoch, a momentum section without a momentum network, keys
 and values of views and k-NN that nobody reads or takes, a momentum classifier on few classes, absent labels,
-a network without patches. What it can do passes."""
+a network without patches; under every method, INTL too, views that a transformer cannot cut into whole
+patches. What can be done passes."""
 
 from __future__ import annotations
 
@@ -156,15 +157,52 @@ def test_methods_of_any_number_of_views():
         check_views(views("wmse", 2, 6))
 
 
-def test_masked_autoencoding_needs_patches():
-    vit = {"backbone": {"name": "vit_tiny", "kwargs": {"patch_size": 4}}, "image_size": 16}
-    check_network(settings("mae", **vit))
+def network(method: str, name: str, sizes: tuple[int, ...] = (16,), **kwargs: object) -> DictConfig:
+    return settings(
+        method,
+        backbone={"name": name, "kwargs": kwargs},
+        augmentations=[{"crop_size": size} for size in sizes],
+    )
+
+
+def test_masked_autoencoding_needs_a_transformer():
+    check_network(network("mae", "vit_tiny", patch_size=4))
+    with pytest.raises(UserError, match=r"patch_size: found 4, accepted: a divisor"):
+        check_network(network("mae", "vit_tiny", (18,), patch_size=4, dynamic_img_pad=True))
     with pytest.raises(UserError, match=r"backbone\.name: found 'resnet18', accepted by mae: "):
-        check_network(settings("mae", backbone={"name": "resnet18", "kwargs": {}}, image_size=16))
-    with pytest.raises(UserError, match=r"patch_size: found 4, accepted: a divisor of crop_size 18"):
-        check_network(settings("mae", **{**vit, "image_size": 18}))
-    with pytest.raises(UserError, match=r"patch_size: found 16, accepted: a divisor of crop_size 24"):
-        check_network(settings("mae", backbone={"name": "vit_tiny", "kwargs": {}}, image_size=24))
+        check_network(network("mae", "resnet18"))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "kwargs", "found", "unfit"),
+    [
+        ("vit_tiny", (18, 16), {"patch_size": 4}, 4, 18),
+        ("vit_tiny", (16, 16, 10), {"patch_size": 4}, 4, 10),
+        ("vit_tiny", (24,), {}, 16, 24),
+        ("swin_tiny", (32, 32, 14), {}, 4, 14),
+    ],
+)
+@pytest.mark.parametrize("method", ["intl", "intl_ema", "byol"])
+def test_every_view_is_whole_patches(
+    method: str, name: str, sizes: tuple[int, ...], kwargs: dict[str, int], found: int, unfit: int
+):
+    message = rf"patch_size: found {found}, accepted: a divisor of every crop_size \({unfit} among them\)$"
+    with pytest.raises(UserError, match=message):
+        check_network(network(method, name, sizes, **kwargs))
+    check_network(network(method, name, sizes, **kwargs, dynamic_img_pad=True))  # timm fills it up
+    check_network(network(method, name, tuple(found * size for size in sizes), **kwargs))
+
+
+def test_other_networks_take_views_of_any_size():
+    check_network(network("intl", "resnet18", (33, 17)))
+
+
+def test_a_composed_configuration_is_refused(make_cfg: Callable[..., DictConfig]):
+    cfg = make_cfg(backbone={"name": "vit_tiny", "kwargs": {"patch_size": 4}})
+    assert pretrain_settings(cfg).backbone.kwargs.img_size == 16
+    cfg.augmentations = [{**cfg.augmentations[0], "crop_size": size, "num_crops": 1} for size in (16, 10)]
+    with pytest.raises(UserError, match=r"every crop_size \(10 among them\)"):
+        pretrain_settings(cfg)
 
 
 @pytest.mark.parametrize("method", sorted(host.METHODS))

@@ -43,6 +43,13 @@ def test_a_folder_in_the_working_directory_wins(tmp_path: Path, monkeypatch):
     assert compose("-cp", "pretrain/cifar", "-cn", "mine").method == "byol"
 
 
+def test_without_a_config_path_it_is_the_shipped_one(tmp_path: Path, monkeypatch, capsys):
+    (tmp_path / "linear").mkdir()  # someone's results, say
+    monkeypatch.chdir(tmp_path)
+    assert compose(command="linear").optimizer.name
+    assert "scripts/linear/default.yaml" in capsys.readouterr().err
+
+
 def test_overrides_with_and_without_hydras_plus():
     cfg = compose(
         "optimizer.lr=0.7",

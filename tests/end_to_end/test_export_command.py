@@ -1,7 +1,7 @@
 """Claims: `export` turns a real pre-training run into files that torchvision and timm load by the printed
 Python, with the features of the checkpoint; it writes one run folder, or with output= one file and nothing
-else; the INTL authors' file layouts go through export, knn, linear and embed as they are; mistakes are one
-line and leave nothing."""
+else; the INTL authors' file layouts go through export, knn, both linear protocols, finetune and embed as they
+are; mistakes are one line and leave nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -129,20 +130,37 @@ def test_every_layout_of_the_authors_gives_knn_the_same_answer(tmp_path: Path, m
     assert figures.pop() > 10
 
 
-def test_the_authors_file_goes_through_the_other_commands(tmp_path: Path, monkeypatch):
+def test_the_authors_two_layouts_go_through_the_other_commands(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = authors_file("full", tmp_path)
-    given = f"pretrained_feature_extractor={path}"
-    assert main(["linear", given, *TINY, "max_epochs=2"]) == 0
-    assert main(["embed", given, *TINY]) == 0
-    for to, name in (("torchvision", "a.pth"), ("detectron2", "a.pkl")):
-        assert main(["export", f"to={to}", given, f"output={name}"]) == 0
-    network = torchvision.models.resnet18()
-    network.fc = nn.Identity()
-    network.load_state_dict(torch.load("a.pth", weights_only=True))
-    own = torch.load(path, weights_only=True)["state_dict"]
-    for key, value in network.state_dict().items():
-        torch.testing.assert_close(value, own[f"module.backbone.{key}"], rtol=0, atol=0)
+    own = torch.load(authors_file("backbone", tmp_path), weights_only=True)
+    sgd = ["--config-path=linear/cifar", "--config-name=sgd", "optimizer.batch_size=20"]
+    few = ["data.fraction=-1", "crop_min_scale=0.5", "optimizer.batch_size=20"]
+    for layout in ("full", "backbone"):  # that k-NN reads all four alike is shown above
+        given = [f"pretrained_feature_extractor={authors_file(layout, tmp_path)}", f"name={layout}"]
+        for command, more in {
+            "linear": ["max_epochs=2"],
+            "linear by sgd": [*sgd, "max_epochs=1"],
+            "finetune": [*few, "max_epochs=1"],
+            "embed": [],
+        }.items():
+            monkeypatch.delenv("SOLO_INTL_RUN_FOLDER", raising=False)
+            place = tmp_path / "runs" / command / layout
+            assert main([command.split()[0], *given, *TINY, *more, f"checkpoint.dir={place}"]) == 0
+            if command in ("linear by sgd", "finetune"):
+                kept = torch.load(next(place.glob("*/*/checkpoints/last.ckpt")), weights_only=True)
+                for key, value in own.items():
+                    if key.endswith("weight"):
+                        moved = (kept["state_dict"][f"backbone.{key}"] - value).norm() / value.norm()
+                        assert (0 < moved < 0.1) if command == "finetune" else moved == 0
+        for to, name in (("torchvision", f"{layout}.pth"), ("detectron2", f"{layout}.pkl")):
+            assert main(["export", f"to={to}", given[0], f"output={name}"]) == 0
+        network = torchvision.models.resnet18()
+        network.fc = nn.Identity()
+        network.load_state_dict(torch.load(f"{layout}.pth", weights_only=True))
+        assert all(torch.equal(value, own[key]) for key, value in network.state_dict().items())
+    features = [np.load(path) for path in tmp_path.glob("runs/embed/*/embed/*/features.npy")]
+    assert len(features) == 2
+    assert np.array_equal(*features)
 
 
 @pytest.mark.parametrize(
