@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError
 from torch.utils.data import DataLoader
 
 from solo_intl import host
@@ -141,6 +142,8 @@ def prepare(cfg: DictConfig) -> Pretraining:
     seed_everything(cfg.seed, workers=True, verbose=False)
     try:
         model = host.METHODS[cfg.method](cfg)
+    except ConfigAttributeError as error:
+        raise UserError(f"{error.full_key}: missing, accepted: a value, {cfg.method} needs one") from None
     except (TypeError, AssertionError, AttributeError, ValueError, RuntimeError) as error:
         raise UserError(f"{cfg.method}: solo-learn refuses the configuration: {error!r}") from None
     if not cfg.performance.disable_channel_last:

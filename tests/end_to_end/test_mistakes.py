@@ -27,6 +27,7 @@ from solo_intl.cli import main
         (["pretrain", "data.dataset=cifar10", "data.download=false"], "data.train_path"),
         (["pretrain", "data.format=dali"], "data.format: found 'dali'"),
         (["pretrain", "optimizer.batch_size=5000"], "optimizer.batch_size: found 5000 on 1 devices"),
+        (["pretrain", "method=simclr", "~method_kwargs.temperature"], "temperature"),
         (["pretrain", "precision=half"], "precision: found 'half'"),
         (["pretrain", "scheduler.name=cosin"], "scheduler.name: found 'cosin', accepted: warmup_cosine"),
         (["pretrain", "optimizer.name=sdg"], "optimizer.name: found 'sdg', accepted: sgd"),

@@ -22,7 +22,7 @@ KWARGS: dict[str, dict[str, Any]] = {
     "byol": {**HEADS, "pred_hidden_dim": 32},
     "deepclusterv2": {**HEADS, "num_prototypes": [8, 8], "kmeans_iters": 2},
     "dino": {**HEADS, "num_prototypes": 16, "warmup_teacher_temperature_epochs": 2, "freeze_last_layer": 0},
-    "swav": {**HEADS, "num_prototypes": 16, "queue_size": 32, "epoch_queue_starts": 1},
+    "swav": {**HEADS, "num_prototypes": 16, "queue_size": 32, "epoch_queue_starts": 1, "temperature": 0.1},
 }
 
 
