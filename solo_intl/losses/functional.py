@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from .precision import compute_dtype, matmul, without_autocast
+from .precision import compute_dtype, without_autocast
 from .spectrum import resolve_beta
+from .statistics import statistics
 from .validation import (
     check_axis,
     check_embeddings,
@@ -22,12 +22,7 @@ from .validation import (
     check_views,
     named,
 )
-
-# In Sigma's null space P grows as 1.5^k and its cube multiplies rounding noise: run straight through, fp32
-# loses digits at T = 8 and overflows by T = 16. T steps are t steps, then T - t on the result, so a new start
-# from the data every few steps is the same function, without the growth.
-_STEPS_PER_COVARIANCE = 4
-
+from .whitening import normalise, whiten
 
 class INTLOutput(NamedTuple):
     """The loss and its parts, scalars: loss = invariance + beta * trace."""
@@ -72,7 +67,8 @@ def iternorm(z: Tensor, *, iterations: int = 4, axis: str = "channel", check_fin
     if check_finite:
         check_finite_values([("z", z)])
     with without_autocast(z.device):
-        return _iternorm(z.to(compute_dtype([z])), steps, axis)
+        y = whiten(normalise(z.to(compute_dtype([z])), axis), steps)
+        return y * math.sqrt(z.shape[1 if axis == "channel" else 0] - 1)
 
 
 def trace_loss(z_hat: Tensor, *, axis: str = "channel") -> Tensor:
@@ -101,7 +97,9 @@ def trace_loss(z_hat: Tensor, *, axis: str = "channel") -> Tensor:
     check_axis(axis)
     check_embeddings(z_hat, "z_hat")
     with without_autocast(z_hat.device):
-        return _trace_loss(z_hat.to(compute_dtype([z_hat])), axis)
+        dim = 1 if axis == "channel" else 0
+        diagonal = z_hat.to(compute_dtype([z_hat])).square().sum(dim) / (z_hat.shape[dim] - 1)
+        return (1 - diagonal).square().sum()
 
 
 def intl_loss_func(
@@ -159,69 +157,9 @@ def intl_loss_func(
         check_finite_values(tensors)
     dtype = compute_dtype(z for _, z in tensors)
     with without_autocast(views[0].device):
-        whitened = [_iternorm(z.to(dtype), steps, axis) for z in views]
-        traces = torch.stack([_trace_loss(z_hat, axis) for z_hat in whitened])
-        if target is None:
-            reference, others = whitened[0], whitened[1:]
-            trace = traces[1:].mean() + traces[0]
-        else:
-            reference, others = _iternorm(target.detach().to(dtype), steps, axis), whitened
-            trace = traces.mean()
-        invariance = torch.stack([_norm_mse(reference, z_hat) for z_hat in others]).mean()
+        ordered = views if target is None else [target.detach(), *views]
+        found = statistics([z.to(dtype) for z in ordered], steps, axis)
+        traces = (1 - found.diagonal).square().sum(1)
+        trace = traces[1:].mean() + (traces[0] if target is None else 0)
+        invariance = 2 - 2 * found.cosines().mean()
         return INTLOutput(invariance + weight * trace, invariance, trace)
-
-
-def _iternorm(z: Tensor, iterations: int, axis: str) -> Tensor:
-    dim = 1 if axis == "channel" else 0
-    zc = _unit_scale(_centre(_unit_scale(z), dim))
-    squared = zc.square().sum()
-    constant = squared == 0  # false for NaN, which must reach the loss
-    # y y^T = Sigma / tr Sigma; a constant batch is selected away instead of divided by a padded trace.
-    y = torch.where(constant, 0.0, zc / torch.where(constant, 1.0, squared).sqrt())
-    # P is a polynomial in y y^T and (y y^T)^k y = y (y^T y)^k: either Gram matrix will do; take the smaller.
-    tall = y.shape[0] > y.shape[1]
-    y = y.mT if tall else y
-    for done in range(0, iterations, _STEPS_PER_COVARIANCE):
-        y = matmul(_newton(matmul(y, y.mT), min(_STEPS_PER_COVARIANCE, iterations - done)), y)
-    return (y.mT if tall else y) * math.sqrt(z.shape[dim] - 1)
-
-
-def _newton(sigma: Tensor, steps: int) -> Tensor:
-    """P_steps of P_{k+1} = (3 P_k - P_k^3 sigma) / 2 from P_0 = I, steps >= 1."""
-    p = 1.5 * torch.eye(len(sigma), dtype=sigma.dtype, device=sigma.device) - 0.5 * sigma
-    for _ in range(steps - 1):
-        p = 1.5 * p - 0.5 * matmul(matmul(p, p), matmul(p, sigma))
-    return p
-
-
-def _centre(z: Tensor, dim: int) -> Tensor:
-    """z minus its mean. The shift by the first entry cancels (no gradient); it makes constants exactly 0."""
-    shifted = z - z.detach().narrow(dim, 0, 1)
-    return shifted - shifted.mean(dim, keepdim=True)
-
-
-def _unit_scale(z: Tensor) -> Tensor:
-    """z over a power of two (no rounding) that brings its largest magnitude into [1, 2).
-
-    IterNorm does not depend on the scale, so the factor is a constant to the gradient: no approximation.
-    """
-    peak = z.detach().abs().amax()
-    mantissa, _ = torch.frexp(peak)  # in [1/2, 1)
-    return z / torch.where(peak == 0, 1.0, peak / (2 * mantissa))
-
-
-def _trace_loss(z_hat: Tensor, axis: str) -> Tensor:
-    dim = 1 if axis == "channel" else 0
-    diagonal = z_hat.square().sum(dim) / (z_hat.shape[dim] - 1)
-    return (1 - diagonal).square().sum()
-
-
-def _norm_mse(a: Tensor, b: Tensor) -> Tensor:
-    return 2 - 2 * (_unit_rows(a) * _unit_rows(b)).sum(1).mean()
-
-
-def _unit_rows(x: Tensor) -> Tensor:
-    """Rows over their norms; zeros where the squared norm is zero or below the dtype's normal range."""
-    squared = x.square().sum(1, keepdim=True)
-    zero = squared < torch.finfo(x.dtype).tiny
-    return torch.where(zero, 0.0, x / torch.where(zero, 1.0, squared).sqrt())
