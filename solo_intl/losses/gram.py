@@ -7,143 +7,132 @@ diag(P_0 C_v P_v). docs/loss.md derives each step and counts its products.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .centring import Centring, centred, centring
 from .newton import Newton, newton, newton_adjoint
 from .precision import without_autocast
 
-Reference = Callable[..., tuple[Tensor, Tensor]]
+Reference = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
 
 
 class GramStatistics(torch.autograd.Function):
-    """(reference, steps, embed, z_0, ..., z_n-1), each z [m, d] -> squared norms [n, m], products [n - 1, m].
+    """(reference, steps, raw, z_0, ..., z_n-1), each z [m, d], m <= d -> squared norms [n, m], products [n - 1, m].
 
-    The reference is the same function made of differentiable operations. It stands in when the gradient is itself
-    to be differentiated.
+    raw: z is to be centred and divided by its Frobenius norm first. The reference is the same function of the z's
+    made of differentiable operations: it stands in when the gradient is itself to be differentiated.
+    The other outputs are for the backward pass only.
     """
 
     @staticmethod
-    def forward(reference: Reference, steps: int, centre: bool, *zs: Tensor) -> tuple[Tensor, ...]:
-        x, scale = _centred(zs) if centre else (torch.stack(zs), zs[0].new_ones(len(zs)))
-        gram, cross = torch.bmm(x, x.mT), x[0] @ x[1:].flatten(0, 1).T
-        cross = cross.view(len(x[0]), -1, len(x[0])).transpose(0, 1)
-        if centre:
+    def forward(reference: Reference, steps: int, raw: bool, *zs: Tensor) -> tuple[Tensor, ...]:
+        (m, _), n = zs[0].shape, len(zs)
+        how = centring(zs) if raw else None
+        gram, cross = zs[0].new_zeros(n, m, m), zs[0].new_zeros(n - 1, m, m)
+        for _, x in centred(zs, how):
+            gram.baddbmm_(x, x.mT)
+            for v in range(1, n):
+                cross[v - 1].addmm_(x[0], x[v].T)
+        size = gram.new_ones(n)  # one over the Frobenius norm
+        if raw:
             trace = gram.diagonal(dim1=1, dim2=2).sum(1)
             # a constant batch is selected away, gradient included, instead of divided by a padded trace
             size = torch.where(trace == 0, 0.0, trace.rsqrt())
-        else:
-            size = torch.ones_like(scale)
-        gram.mul_((size * size)[:, None, None])
-        cross = cross * (size[0] * size[1:])[:, None, None]
+            gram *= size[:, None, None] * size[:, None, None]
+            cross *= size[:1, None, None] * size[1:, None, None]
         values = newton(gram, steps)
-        del gram
         right = torch.bmm(values.p[:1].expand_as(cross), cross)
         norms = (values.px * values.p).sum(2)
         products = (right * values.p[1:]).sum(2)
-        return norms, products, x, scale, size, cross, right, *values
+        return norms, products, size, cross, right, *values, *(how or ())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.reference, ctx.centre = inputs[0], inputs[2]
-        ctx.mark_non_differentiable(*output[2:])
+        ctx.reference, _, _, *zs = inputs
+        ctx.count = len(zs)
         ctx.set_materialize_grads(False)
-        ctx.count = len(inputs) - 3
-        ctx.save_for_backward(*inputs[3:], *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(*zs, *output[2:])
 
     @staticmethod
-    def backward(ctx: Any, *grads_of_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         zs, saved = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        shape = ctx.count, zs[0].shape[0]
-        dnorms, dproducts = (
-            zs[0].new_zeros(rows, shape[1]) if grad is None else grad
-            for rows, grad in zip((shape[0], shape[0] - 1), grads_of_outputs[:2], strict=True)
-        )
+        m, n = len(zs[0]), ctx.count
+        given = [zs[0].new_zeros(rows, m) if g is None else g for rows, g in zip((n, n - 1), grads, strict=False)]
         with without_autocast(zs[0].device):
             if torch.is_grad_enabled():
-                grads = _differentiable(ctx.reference, zs, dnorms, dproducts)
-            else:
-                first = 0 if ctx.needs_input_grad[3] else 1
-                grads = _backward(first, ctx.centre, dnorms, dproducts, *saved[:5], Newton(*saved[5:]))
-        return (None, None, None, *grads)
+                return None, None, None, *_differentiable(ctx.reference, zs, *given)
+            first = 0 if ctx.needs_input_grad[3] else 1
+            values = Newton(*saved[3:11])
+            how = Centring(*saved[11:]) if saved[11:] else None
+            blocks = _to_gram(first, *given, *saved[:3], values, how)
+            return None, None, None, *_to_views(first, *blocks, zs, how)
 
 
 def _differentiable(
-    reference: Reference, zs: tuple[Tensor, ...], dnorms: Tensor, dproducts: Tensor
+    reference: Reference, zs: Sequence[Tensor], dnorms: Tensor, dproducts: Tensor
 ) -> list[Tensor | None]:
     wanted = [z for z in zs if z.requires_grad]
     found = iter(torch.autograd.grad(reference(zs), wanted, (dnorms, dproducts), create_graph=True))
     return [next(found) if z.requires_grad else None for z in zs]
 
 
-def _backward(
+def _to_gram(
     first: int,
-    centre: bool,
     dnorms: Tensor,
     dproducts: Tensor,
-    x: Tensor,
-    scale: Tensor,
     size: Tensor,
     cross: Tensor,
     right: Tensor,
     values: Newton,
-) -> list[Tensor | None]:
+    how: Centring | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A [n - first, m, m], B and B' [n - 1, m, m] of dz_v = A_v X_v + B_v^T X_0, dz_0 = A_0 X_0 + sum_v B'_v X_v."""
     p, px = values.p, values.px
-    m = p.shape[1]
-    # norms_i = (P G P)_ii: dP = D V + V D (V = P G is symmetric), dG = P D P
-    dp = px * (dnorms[:, :, None] + dnorms[:, None, :])
-    # products_i = (P_0 C P_v)_ii, right = P_0 C
+    # norms = diag(P G P): dP = D V + V D with V = P G, symmetric, and dG = P D P
+    dp = px[first:] * (dnorms[first:, :, None] + dnorms[first:, None, :])
+    # products_v = diag(P_0 C_v P_v): dP_v = sym(E P_0 C_v), dP_0 = sum_v sym(C_v P_v E), dC_v = P_0 E P_v
     half = 0.5 * dproducts[:, :, None]
-    side = half * right
-    dp[1:] += side
-    dp[1:] += side.mT
+    _add_symmetrised(dp[1 - first :], right * half)
     if first == 0:
-        side = half * torch.bmm(cross, p[1:]).mT
-        dp[0] += side.sum(0)
-        dp[0] += side.mT.sum(0)
-    del side
-    dcross = torch.bmm(p[:1].expand_as(cross), dproducts[:, :, None] * p[1:])
-    grad = newton_adjoint(Newton(*(t[first:] if len(t) else t for t in values)), dp[first:])
+        _add_symmetrised(dp[:1], torch.bmm(cross, p[1:] * half.mT).sum(0, keepdim=True))
+    shared = torch.bmm(p[:1].expand_as(cross), p[1:] * dproducts[:, :, None])
+    grad = newton_adjoint(Newton(*(t[first:] for t in values)), dp)
     del dp
-    grad.baddbmm_(p[first:], dnorms[first:, :, None] * p[first:])
-    grad.mul_(2)
-    # X = Z / |Z|: dZ = (dX - X <X, dX>) / |Z|, where <X, dX> can be read off the Gram matrices too
-    if centre:
-        radial = (grad * values.x[first:]).sum((1, 2))
-        shared = (dcross * cross).sum((1, 2))
-        radial[1 - first :] += shared
-        if first == 0:
-            radial[0] += shared.sum()
-        grad.diagonal(dim1=1, dim2=2).sub_(radial[:, None])
-    factor = size * scale
-    grad.mul_((size * factor)[first:, None, None])
-    # rows of X are centred, hence those of the gradient: centring needs no backward
-    to_views = torch.bmm(grad, x[first:])
-    to_views[1 - first :].flatten(0, 1).addmm_(
-        (dcross.mT * (size[0] * factor[1:])[:, None, None]).reshape(-1, m), x[0]
-    )
+    grad.baddbmm_(p[first:], p[first:] * dnorms[first:, :, None]).mul_(2)
+    if how is None:
+        return grad, shared, shared
+    # X = Xc / |Xc|: dXc = (dX - X <X, dX>) / |Xc|, where <X, dX> is to be had from the Gram matrices
+    radial = (grad * values.x[first:]).sum((1, 2))
+    common = (shared * cross).sum((1, 2))
+    radial[1 - first :] += common
     if first == 0:
-        across = (dcross * (factor[0] * size[1:])[:, None, None]).transpose(0, 1).reshape(m, -1)
-        to_views[0].addmm_(across, x[1:].flatten(0, 1))
-    return [None] * first + list(to_views)
+        radial[0] += common.sum()
+    grad.diagonal(dim1=1, dim2=2).sub_(radial[:, None])
+    factor = (size * how.slope)[:, None, None]
+    grad *= (size[:, None, None] * factor)[first:]
+    return grad, shared * (size[0] * factor[1:]), shared.mul_(size[1:, None, None] * factor[0])
 
 
-def _centred(zs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """Each z centred by row and brought near 1 by a power of two: [n, m, d], and dX/dZ, [n]."""
-    m, d = zs[0].shape
-    x, scale = zs[0].new_empty(len(zs), m, d), zs[0].new_empty(len(zs))
-    weights = zs[0].new_full((d, 1), 1 / d)
-    for i, z in enumerate(zs):
-        # a quarter: differences cannot overflow. The shift by the first entry makes constant rows exactly 0.
-        torch.add(-0.25 * z[:, :1], z, alpha=0.25, out=x[i])
-        # A shifted row holds a 0, so its largest magnitude is within a factor of 2 of that after centring
-        low, high = x[i].aminmax()
-        peak = torch.maximum(-low, high)
-        mantissa, _ = torch.frexp(peak)
-        unit = torch.where(peak == 0, 1.0, (2 * mantissa / peak).clamp(max=2.0**126))
-        x[i].sub_(x[i] @ weights).mul_(unit)
-        scale[i] = 0.25 * unit
-    return x, scale
+def _to_views(
+    first: int, own: Tensor, to_others: Tensor, to_first: Tensor, zs: Sequence[Tensor], how: Centring | None
+) -> list[Tensor | None]:
+    # The rows of X are centred, hence those of its gradient are: centring needs no step of its own.
+    grads = [torch.empty_like(z, memory_format=torch.contiguous_format) for z in zs[first:]]
+    for columns, x in centred(zs, how):
+        for i, grad in enumerate(grads):
+            torch.mm(own[i], x[first + i], out=grad[:, columns])
+        for v in range(1, len(zs)):
+            grads[v - first][:, columns].addmm_(to_others[v - 1].T, x[0])
+            if first == 0:
+                grads[0][:, columns].addmm_(to_first[v - 1], x[v])
+    return [*[None] * first, *grads]
+
+
+def _add_symmetrised(total: Tensor, a: Tensor) -> None:
+    total += a
+    total += a.mT

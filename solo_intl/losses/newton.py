@@ -27,7 +27,6 @@ class Newton(NamedTuple):
     x: Tensor
     v: Tensor
     f: Tensor
-    y: Tensor
     w: Tensor
     u: Tensor
     g: Tensor
@@ -36,23 +35,24 @@ class Newton(NamedTuple):
 def newton(x: Tensor, steps: int) -> Newton:
     """P_steps(x) and P_steps(x) x for 1 <= steps <= 4: 1, 3, 6 or 8 products."""
     f, v = _polynomial(x, min(steps, 2))
-    y = torch.bmm(f, x)
+    fx = torch.bmm(f, x)
     if steps <= 2:
-        return Newton(f, y, x, v, *(x.new_empty(0) for _ in range(5)))
-    w = torch.bmm(f, y)
+        return Newton(f, fx, x, v, *(x.new_empty(0) for _ in range(4)))
+    w = torch.bmm(f, fx)
     g, u = _polynomial(w, steps - 2)
-    return Newton(torch.bmm(f, g), torch.bmm(y, g), x, v, f, y, w, u, g)
+    return Newton(torch.bmm(f, g), torch.bmm(fx, g), x, v, f, w, u, g)
 
 
 def newton_adjoint(values: Newton, dp: Tensor) -> Tensor:
     """Gradient with respect to x, symmetric, from that with respect to P, symmetric: 0, 2, 7 or 9 products."""
-    _, _, x, v, f, y, w, u, g = values
+    _, _, x, v, f, w, u, g = values
     if len(g) == 0:
         return _polynomial_adjoint(x, v, dp)
     dw = _polynomial_adjoint(w, u, _symmetrised(torch.bmm(dp, f), 0.5))
-    # w = f x f with f x = y = x f
-    df = _symmetrised(torch.bmm(dp, g).baddbmm_(dw, y, alpha=2), 0.5)
-    return _polynomial_adjoint(x, v, df).baddbmm_(f, torch.bmm(dw, f))
+    # w = f x f: df = 2 sym(dw f x), dx = f dw f
+    dwf = torch.bmm(dw, f)
+    df = _symmetrised(torch.bmm(dp, g).baddbmm_(dwf, x, alpha=2), 0.5)
+    return _polynomial_adjoint(x, v, df).baddbmm_(f, dwf)
 
 
 def _polynomial(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
