@@ -1,145 +1,150 @@
-"""Time and peak memory of the INTL loss, forward and backward, beside the published algorithm and its floor.
+"""Time and peak memory of the INTL loss, forward and backward, beside the published algorithm and the floor.
 
-`python benchmarks/loss.py [--threads 2] [--seconds 20] [--sizes 256x2048 ...]` prints a table and writes
-benchmarks/loss.json. Contenders take turns in one process, so that only ratios of one run are compared:
+`python benchmarks/loss.py` prints a table and writes benchmarks/loss.json (`--help` for threads, sizes, seconds).
+The contenders take turns in one process, so that only ratios within one run are compared:
 
-- published: Algorithm 1 of the paper and its two losses, as its equations stand, differentiated by autograd;
-- ours: `intl_loss_func` at each precision that this machine can run;
-- floor: the matrix products that ours cannot do without, and nothing else, on arrays made beforehand.
+- published: the paper's algorithm as its equations stand, differentiated by autograd. The trace loss reads the
+  diagonal of the covariance off row norms; "published, full covariance" makes the whole matrix first;
+- fp32, bf16: `intl_loss_func` at each precision;
+- floor: the matrix products of `intl_loss_func` (docs/loss.md, "What it costs") on ready arrays, nothing else.
 
-Peak memory is the most that the allocator handed out above the inputs and their gradients.
+Peak memory is the most that the allocator held at once above the inputs and their gradients.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 from torch.profiler import ProfilerActivity, profile
 
+from solo_intl.engine.run_folder import environment
 from solo_intl.losses import default_beta, intl_loss_func
 
 SIZES = ["256x2048", "128x4096", "256x8192", "1024x8192"]
 STEPS = 4
-# docs/loss.md, "What it costs": two views, T = 4
-LONG_PRODUCTS, SHORT_PRODUCTS = 7, 39
+# two views, T = 4: products of m x m by m x d size, and of m x m by m x m
+LONG, SHORT = 7, 39
+Loss = Callable[[list[Tensor], float], Tensor]
+Step = Callable[[], None]
 
 
-def published(views: list[Tensor], beta: float) -> Tensor:
-    """The diagonal of the covariance is taken from row norms: the paper's text, and cheaper than a product."""
-    whitened = []
+def published(views: list[Tensor], beta: float, *, full_covariance: bool) -> Tensor:
+    d = views[0].shape[1]
+    whitened, traces = [], []
     for z in views:
-        d = z.shape[1]
         zc = z - z.mean(1, keepdim=True)
         sigma = zc @ zc.T / (d - 1)
         trace = sigma.trace()
-        sigma_n, p = sigma / trace, torch.eye(len(z), dtype=z.dtype)
+        sigma_n, p = sigma / trace, torch.eye(len(z))
         for _ in range(STEPS):
             p = (3 * p - p @ p @ p @ sigma_n) / 2
-        whitened.append(p @ zc / trace.sqrt())
-    trace_loss = sum((1 - (w**2).sum(1) / (d - 1)).square().sum() for w in whitened)
-    cosine = torch.nn.functional.cosine_similarity(*whitened, dim=1)
-    return 2 - 2 * cosine.mean() + beta * trace_loss
+        z_hat = p @ zc / trace.sqrt()
+        diagonal = (z_hat @ z_hat.T).diagonal() if full_covariance else z_hat.square().sum(1)
+        traces.append((1 - diagonal / (d - 1)).square().sum())
+        whitened.append(z_hat)
+    return 2 - 2 * cosine_similarity(*whitened, dim=1).mean() + beta * sum(traces)
 
 
-def ours(precision: str) -> Callable[[list[Tensor], float], Tensor]:
-    return lambda views, beta: intl_loss_func(views, beta=beta, iterations=STEPS).loss
+def ours(views: list[Tensor], beta: float, *, precision: str) -> Tensor:
+    return intl_loss_func(views, beta=beta, iterations=STEPS, precision=precision).loss
 
 
-def training_step(loss: Callable[[list[Tensor], float], Tensor], views: list[Tensor]) -> Callable[[], None]:
-    beta = default_beta(len(views[0]))
-
-    def run() -> None:
-        for z in views:
-            z.grad = None
-        loss(views, beta).backward()
-
-    return run
+def training_step(loss: Loss, views: list[Tensor]) -> None:
+    for z in views:
+        z.grad = None
+    loss(views, default_beta(len(views[0]))).backward()
 
 
-def floor(m: int, d: int) -> Callable[[], None]:
-    x, wide = torch.randn(m, d), torch.empty(m, d)
-    a, square = torch.randn(m, m), torch.empty(m, m)
-
-    def run() -> None:
-        for i in range(LONG_PRODUCTS):
-            torch.mm(x, x.T, out=square) if i < 3 else torch.mm(a, x, out=wide)
-        for _ in range(SHORT_PRODUCTS):
-            torch.mm(a, a, out=square)
-
-    return run
+def floor(x: Tensor, wide: Tensor, a: Tensor, square: Tensor) -> None:
+    for i in range(LONG):
+        torch.mm(x, x.T, out=square) if i < 3 else torch.mm(a, x, out=wide)
+    for _ in range(SHORT):
+        torch.mm(a, a, out=square)
 
 
-def peak_bytes(run: Callable[[], None]) -> int:
-    """The most allocated at once while it runs, by the allocator's own record."""
-    run()
+def peak_bytes(step: Step, views: list[Tensor]) -> int:
+    step()  # whatever is made once
+    for z in views:
+        z.grad = None
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run()
-    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
+        step()
     held = peak = 0
+    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
     for event in sorted(events, key=lambda e: e.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
-    return peak
+    return peak - sum(z.numel() * z.element_size() for z in views)
 
 
-def rounds(contenders: dict[str, Callable[[], None]], seconds: float) -> Iterator[dict[str, float]]:
-    """Milliseconds of one turn each, in rotating order, until the time is up (three rounds at least)."""
-    names, end, count = list(contenders), time.perf_counter() + seconds, 0
-    while count < 3 or time.perf_counter() < end:
+def rounds(steps: dict[str, Step], seconds: float) -> Iterator[dict[str, float]]:
+    """Milliseconds of one turn each, first place rotating, until the time is up; five rounds at least."""
+    names, end, count = list(steps), time.perf_counter() + seconds, 0
+    while count < 5 or time.perf_counter() < end:
+        first = count % len(names)
         took = {}
-        for name in names[count % len(names) :] + names[: count % len(names)]:
+        for name in names[first:] + names[:first]:
             start = time.perf_counter()
-            contenders[name]()
+            steps[name]()
             took[name] = 1e3 * (time.perf_counter() - start)
         count += 1
         yield took
 
 
-def measure(size: str, seconds: float, precisions: list[str]) -> dict[str, object]:
+def measure(size: str, seconds: float) -> dict[str, Any]:
     m, d = (int(n) for n in size.split("x"))
     common = torch.randn(m, d)
     views = [(common + 0.5 * torch.randn(m, d)).requires_grad_() for _ in range(2)]
-    steps = {"published": training_step(published, views)}
-    steps |= {f"ours {precision}": training_step(ours(precision), views) for precision in precisions}
-    gradients = sum(z.numel() * z.element_size() for z in views)
-
-    def fresh(run: Callable[[], None]) -> Callable[[], None]:
-        def step() -> None:  # gradients of the last call are not to be freed inside
-            run()
-
-        return step
-
-    memory = {}
-    for name, run in steps.items():
-        for z in views:
-            z.grad = None
-        memory[name] = (peak_bytes(run)) / 2**20
-    contenders = {**steps, "floor": floor(m, d)}
-    for run in contenders.values():
-        run()
-    took = list(rounds(contenders, seconds))
-    ms = {name: statistics.median(turn[name] for turn in took) for name in contenders}
-    ratio = {
-        name: statistics.median(turn["published"] / turn[name] for turn in took)
-        for name in contenders
-        if name != "published"
+    losses: dict[str, Loss] = {
+        "published": partial(published, full_covariance=False),
+        "published, full covariance": partial(published, full_covariance=True),
+        "fp32": partial(ours, precision="fp32"),
+        "bf16": partial(ours, precision="bf16"),
     }
-    return {"size": size, "rounds": len(took), "ms": ms, "published_over": ratio, "peak_mib": memory,
-            "gradients_mib": gradients / 2**20}
+    steps: dict[str, Step] = {name: partial(training_step, loss, views) for name, loss in losses.items()}
+    memory = {name: peak_bytes(step, views) / 2**20 for name, step in steps.items()}
+    steps["floor"] = partial(floor, torch.randn(m, d), torch.empty(m, d), torch.randn(m, m), torch.empty(m, m))
+    steps["floor"]()
+    took = list(rounds(steps, seconds))
+    return {
+        "rounds": len(took),
+        "milliseconds": {name: round(statistics.median(turn[name] for turn in took), 2) for name in steps},
+        "times as fast as published": {
+            name: round(statistics.median(turn["published"] / turn[name] for turn in took), 2)
+            for name in steps
+        },
+        "peak MiB": {name: round(peak, 2) for name, peak in memory.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time and memory of the INTL loss.")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=20, help="of timing for each size")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, help="m x d of the embeddings, such as 256x2048")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    results = {}
+    for size in arguments.sizes:
+        results[size] = measure(size, arguments.seconds)
+        print(f"{size}, {results[size]['rounds']} rounds")
+        for name, ms in results[size]["milliseconds"].items():
+            ratio = results[size]["times as fast as published"][name]
+            peak = results[size]["peak MiB"].get(name)
+            print(f"  {name:28s}{ms:9.2f} ms {ratio:6.2f}x" + (f"{peak:9.1f} MiB" if peak else ""))
+    arguments.out.write_text(json.dumps({"results": results, "environment": environment()}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    import sys
-    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv)>1 else 1)
-    for s in SIZES[:int(sys.argv[3]) if len(sys.argv)>3 else 4]:
-        r=measure(s, float(sys.argv[2]) if len(sys.argv)>2 else 5, ["fp32"])
-        print(json.dumps(r))
+    main()
