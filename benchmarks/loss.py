@@ -1,13 +1,14 @@
 """Time and peak memory of the INTL loss, forward and backward, beside the published algorithm and the floor.
 
-`python benchmarks/loss.py` prints a table and writes benchmarks/loss.json (`--help` for threads, sizes, seconds).
+`python benchmarks/loss.py` prints a table and writes benchmarks/loss.json (see `--help`).
 The contenders take turns in one process, so that only ratios within one run are compared:
 
-- published: the paper's algorithm as its equations stand, differentiated by autograd. The trace loss reads the
-  diagonal of the covariance off row norms; "published, full covariance" makes the whole matrix first;
+- published: the paper's algorithm as its equations stand, differentiated by autograd. The trace loss reads
+  the covariance's diagonal off row norms; "published, full covariance" makes the whole matrix first;
 - fp32, bf16: `intl_loss_func` at each precision;
-- floor: the matrix products of `intl_loss_func` (docs/loss.md, "What it costs") on ready arrays, nothing else.
+- floor: the matrix products of `intl_loss_func` (docs/loss.md, "What it costs") on ready arrays, no more.
 
+On a machine that others use too, `--threads 1 --cpu-time` gives fair ratios still: it times this process.
 Peak memory is the most that the allocator held at once above the inputs and their gradients.
 """
 
@@ -86,21 +87,21 @@ def peak_bytes(step: Step, views: list[Tensor]) -> int:
     return peak - sum(z.numel() * z.element_size() for z in views)
 
 
-def rounds(steps: dict[str, Step], seconds: float) -> Iterator[dict[str, float]]:
+def rounds(steps: dict[str, Step], seconds: float, clock: Callable[[], float]) -> Iterator[dict[str, float]]:
     """Milliseconds of one turn each, first place rotating, until the time is up; five rounds at least."""
     names, end, count = list(steps), time.perf_counter() + seconds, 0
     while count < 5 or time.perf_counter() < end:
         first = count % len(names)
         took = {}
         for name in names[first:] + names[:first]:
-            start = time.perf_counter()
+            start = clock()
             steps[name]()
-            took[name] = 1e3 * (time.perf_counter() - start)
+            took[name] = 1e3 * (clock() - start)
         count += 1
         yield took
 
 
-def measure(size: str, seconds: float) -> dict[str, Any]:
+def measure(size: str, seconds: float, clock: Callable[[], float]) -> dict[str, Any]:
     m, d = (int(n) for n in size.split("x"))
     common = torch.randn(m, d)
     views = [(common + 0.5 * torch.randn(m, d)).requires_grad_() for _ in range(2)]
@@ -112,9 +113,11 @@ def measure(size: str, seconds: float) -> dict[str, Any]:
     }
     steps: dict[str, Step] = {name: partial(training_step, loss, views) for name, loss in losses.items()}
     memory = {name: peak_bytes(step, views) / 2**20 for name, step in steps.items()}
-    steps["floor"] = partial(floor, torch.randn(m, d), torch.empty(m, d), torch.randn(m, m), torch.empty(m, m))
+    steps["floor"] = partial(
+        floor, torch.randn(m, d), torch.empty(m, d), torch.randn(m, m), torch.empty(m, m)
+    )
     steps["floor"]()
-    took = list(rounds(steps, seconds))
+    took = list(rounds(steps, seconds, clock))
     return {
         "rounds": len(took),
         "milliseconds": {name: round(statistics.median(turn[name] for turn in took), 2) for name in steps},
@@ -129,15 +132,17 @@ def measure(size: str, seconds: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time and memory of the INTL loss.")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="of the process, instead of the wall clock's")
     parser.add_argument("--seconds", type=float, default=20, help="of timing for each size")
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="m x d of the embeddings, such as 256x2048")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
     results = {}
     for size in arguments.sizes:
-        results[size] = measure(size, arguments.seconds)
+        results[size] = measure(size, arguments.seconds, clock)
         print(f"{size}, {results[size]['rounds']} rounds")
         for name, ms in results[size]["milliseconds"].items():
             ratio = results[size]["times as fast as published"][name]

@@ -16,8 +16,8 @@ _NARROWEST = 512  # columns; below, the products themselves slow down
 class Centring(NamedTuple):
     """X_v = unit_v (z_v / 4 - first_v - mean_v), with largest magnitude between 1/2 and 2.
 
-    The quarter keeps differences from overflowing. The shift by a row's first entry makes constant rows exactly 0.
-    Power-of-two units do not round. first, mean [n, m, 1]; unit [n, 1, 1].
+    The quarter keeps differences from overflowing. The shift by a row's first entry makes constant rows
+    exactly 0. Units are powers of two, which do not round. first, mean [n, m, 1]; unit [n, 1, 1].
     """
 
     first: Tensor
@@ -46,7 +46,7 @@ def centring(zs: Sequence[Tensor]) -> Centring:
 
 
 def centred(zs: Sequence[Tensor], how: Centring | None) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of X [n, m, columns], each in the same memory as the last; z itself where there is nothing to do."""
+    """Blocks of X [n, m, columns], each in the memory of the last; of z where there is nothing to do."""
     for columns, block in _shifted(zs, None if how is None else how.first):
         yield columns, block if how is None else block.sub_(how.mean).mul_(how.unit)
 

@@ -19,10 +19,12 @@ from .validation import (
     check_embeddings,
     check_finite_values,
     check_iterations,
+    check_precision,
     check_views,
     named,
 )
 from .whitening import normalise, whiten
+
 
 class INTLOutput(NamedTuple):
     """The loss and its parts, scalars: loss = invariance + beta * trace."""
@@ -110,6 +112,7 @@ def intl_loss_func(
     iterations: int = 4,
     axis: str = "channel",
     check_finite: bool = False,
+    precision: str = "fp32",
 ) -> INTLOutput:
     """INTL loss of two or more views, or of one or more views against a momentum target.
 
@@ -126,6 +129,8 @@ def intl_loss_func(
         iterations: T >= 0 steps of IterNorm.
         axis: "channel" or "batch", as in `iternorm`.
         check_finite: raise on NaN or infinite input, at the cost of waiting for the device.
+        precision: of the products that make the Gram matrices, X X^T: "fp32", "bf16" (on a CPU) or "tf32" (on
+            CUDA). docs/loss.md bounds the error. All else is fp32, gradients' products included.
 
     Returns:
         INTLOutput(loss, invariance, trace): scalars, float64 if any input is float64, else float32.
@@ -134,7 +139,8 @@ def intl_loss_func(
     Raises:
         TypeError: views is no list or tuple of floating tensors; wrong type of target, beta or iterations.
         ValueError: too few views; shapes other than one [m, d] with m, d >= 2; iterations < 0; unknown axis;
-            beta not finite, or None at a whitened size <= 8; non-finite values if checked.
+            beta not finite, or None at a whitened size <= 8; non-finite values if checked; unknown precision,
+            or one that the device lacks.
 
     Example:
         >>> import torch
@@ -151,6 +157,7 @@ def intl_loss_func(
     check_axis(axis)
     check_views(views, target)
     m, d = views[0].shape
+    check_precision(precision, views[0].device)
     weight = resolve_beta(beta, m, d, axis)
     tensors = named(views, target)
     if check_finite:
@@ -158,7 +165,7 @@ def intl_loss_func(
     dtype = compute_dtype(z for _, z in tensors)
     with without_autocast(views[0].device):
         ordered = views if target is None else [target.detach(), *views]
-        found = statistics([z.to(dtype) for z in ordered], steps, axis)
+        found = statistics([z.to(dtype) for z in ordered], steps, axis, precision)
         traces = (1 - found.diagonal).square().sum(1)
         trace = traces[1:].mean() + (traces[0] if target is None else 0)
         invariance = 2 - 2 * found.cosines().mean()

@@ -1,7 +1,7 @@
 """The statistics that the loss is made of, from Gram matrices alone: no whitened embedding is ever formed.
 
-With X the centred embeddings over their Frobenius norm, G = X X^T and C_v = X_0 X_v^T (all m x m), whitening is
-P(G) X. So the squared norms of its rows are diag(P G P), and the inner products with view 0's are
+With X the centred embeddings over their Frobenius norm, G = X X^T and C_v = X_0 X_v^T (all m x m), whitening
+is P(G) X. So the squared norms of its rows are diag(P G P), and the inner products with view 0's are
 diag(P_0 C_v P_v). docs/loss.md derives each step and counts its products.
 """
 
@@ -15,28 +15,31 @@ from torch import Tensor
 
 from .centring import Centring, centred, centring
 from .newton import Newton, newton, newton_adjoint
-from .precision import without_autocast
+from .precision import gram_precision, without_autocast
 
 Reference = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
 
 
 class GramStatistics(torch.autograd.Function):
-    """(reference, steps, raw, z_0, ..., z_n-1), each z [m, d], m <= d -> squared norms [n, m], products [n - 1, m].
+    """(reference, steps, raw, precision, *z), n z's [m, d], m <= d -> norms [n, m], products [n - 1, m].
 
-    raw: z is to be centred and divided by its Frobenius norm first. The reference is the same function of the z's
-    made of differentiable operations: it stands in when the gradient is itself to be differentiated.
+    raw: z is to be centred and divided by its Frobenius norm first. The reference is the same function of the
+    z's made of differentiable operations: it stands in when the gradient is itself to be differentiated.
     The other outputs are for the backward pass only.
     """
 
     @staticmethod
-    def forward(reference: Reference, steps: int, raw: bool, *zs: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        reference: Reference, steps: int, raw: bool, precision: str, *zs: Tensor
+    ) -> tuple[Tensor, ...]:
         (m, _), n = zs[0].shape, len(zs)
         how = centring(zs) if raw else None
         gram, cross = zs[0].new_zeros(n, m, m), zs[0].new_zeros(n - 1, m, m)
         for _, x in centred(zs, how):
-            gram.baddbmm_(x, x.mT)
-            for v in range(1, n):
-                cross[v - 1].addmm_(x[0], x[v].T)
+            with gram_precision(precision):
+                gram.baddbmm_(x, x.mT)
+                for v in range(1, n):
+                    cross[v - 1].addmm_(x[0], x[v].T)
         size = gram.new_ones(n)  # one over the Frobenius norm
         if raw:
             trace = gram.diagonal(dim1=1, dim2=2).sum(1)
@@ -45,14 +48,15 @@ class GramStatistics(torch.autograd.Function):
             gram *= size[:, None, None] * size[:, None, None]
             cross *= size[:1, None, None] * size[1:, None, None]
         values = newton(gram, steps)
+        px = torch.bmm(values.p, gram)
         right = torch.bmm(values.p[:1].expand_as(cross), cross)
-        norms = (values.px * values.p).sum(2)
+        norms = (px * values.p).sum(2)
         products = (right * values.p[1:]).sum(2)
-        return norms, products, size, cross, right, *values, *(how or ())
+        return norms, products, size, cross, right, px, *values, *(how or ())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.reference, _, _, *zs = inputs
+        ctx.reference, _, _, _, *zs = inputs
         ctx.count = len(zs)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[2:])
@@ -62,15 +66,16 @@ class GramStatistics(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         zs, saved = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         m, n = len(zs[0]), ctx.count
-        given = [zs[0].new_zeros(rows, m) if g is None else g for rows, g in zip((n, n - 1), grads, strict=False)]
+        dnorms = zs[0].new_zeros(n, m) if grads[0] is None else grads[0]
+        dproducts = zs[0].new_zeros(n - 1, m) if grads[1] is None else grads[1]
         with without_autocast(zs[0].device):
             if torch.is_grad_enabled():
-                return None, None, None, *_differentiable(ctx.reference, zs, *given)
-            first = 0 if ctx.needs_input_grad[3] else 1
-            values = Newton(*saved[3:11])
-            how = Centring(*saved[11:]) if saved[11:] else None
-            blocks = _to_gram(first, *given, *saved[:3], values, how)
-            return None, None, None, *_to_views(first, *blocks, zs, how)
+                return None, None, None, None, *_differentiable(ctx.reference, zs, dnorms, dproducts)
+            first = 0 if ctx.needs_input_grad[4] else 1
+            size, cross, right, px, *others = saved
+            values, how = Newton(*others[:7]), Centring(*others[7:]) if others[7:] else None
+            blocks = _to_gram(first, dnorms, dproducts, size, cross, right, px, values, how)
+            return None, None, None, None, *_to_views(first, *blocks, zs, how)
 
 
 def _differentiable(
@@ -88,11 +93,15 @@ def _to_gram(
     size: Tensor,
     cross: Tensor,
     right: Tensor,
+    px: Tensor,
     values: Newton,
     how: Centring | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A [n - first, m, m], B and B' [n - 1, m, m] of dz_v = A_v X_v + B_v^T X_0, dz_0 = A_0 X_0 + sum_v B'_v X_v."""
-    p, px = values.p, values.px
+    """A [n - first, m, m], B and B' [n - 1, m, m] of the gradients, which are
+
+    dz_v = A_v X_v + B_v^T X_0 and dz_0 = A_0 X_0 + sum_v B'_v X_v.
+    """
+    p = values.p
     # norms = diag(P G P): dP = D V + V D with V = P G, symmetric, and dG = P D P
     dp = px[first:] * (dnorms[first:, :, None] + dnorms[first:, None, :])
     # products_v = diag(P_0 C_v P_v): dP_v = sym(E P_0 C_v), dP_0 = sum_v sym(C_v P_v E), dC_v = P_0 E P_v

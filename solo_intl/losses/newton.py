@@ -1,8 +1,8 @@
-"""Newton's iteration as a polynomial of a Gram matrix: values and adjoint, for a stack of views.
+"""Newton's iteration as a polynomial of a Gram matrix: value and adjoint, for a stack of matrices.
 
-x is symmetric [n, k, k] with eigenvalues in [0, 1]. P_t(x) for t = 1 to 4 steps of P_{k+1} = (3 P_k - P_k^3 x) / 2
-from P_0 = I; docs/loss.md counts the products. Everything made of one x commutes, so every value is symmetric and
-only the symmetric part of a gradient counts.
+x is symmetric [n, k, k] with eigenvalues in [0, 1]; P_t(x) is t steps, 1 to 4, of
+P_{k+1} = (3 P_k - P_k^3 x) / 2 from P_0 = I. docs/loss.md counts the products. Whatever is made of one x
+commutes, so every value is symmetric, and only the symmetric part of a gradient counts.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MOST_STEPS = 4
-
 
 class Newton(NamedTuple):
-    """P = P_t(x), V = P x, and what the adjoint needs of the way there (empty where t needs none).
+    """P = P_t(x) and what its adjoint needs, all [n, k, k]; empty where t steps need none.
 
-    One or two steps: P = f(x). Three or four: w = x f(x)^2 is the covariance after two steps and P = f(x) g(w).
-    A polynomial of degree four costs two products, both squares: f = v^2 / 16 + ..., v = x^2 - 9/2 x.
+    One or two steps: P = f(x). Three or four: w = x f(x)^2 is the covariance after two, and P = f(x) g(w).
+    The two steps of f or g are a polynomial of degree four, made of two squares; v or u is the second's root.
     """
 
     p: Tensor
-    px: Tensor
     x: Tensor
     v: Tensor
     f: Tensor
@@ -33,20 +30,19 @@ class Newton(NamedTuple):
 
 
 def newton(x: Tensor, steps: int) -> Newton:
-    """P_steps(x) and P_steps(x) x for 1 <= steps <= 4: 1, 3, 6 or 8 products."""
+    """P_steps(x): 0, 2, 5 or 7 products."""
     f, v = _polynomial(x, min(steps, 2))
-    fx = torch.bmm(f, x)
     if steps <= 2:
-        return Newton(f, fx, x, v, *(x.new_empty(0) for _ in range(4)))
-    w = torch.bmm(f, fx)
+        return Newton(f, x, v, *(x.new_empty(len(x), 0) for _ in range(4)))
+    w = torch.bmm(f, torch.bmm(f, x))
     g, u = _polynomial(w, steps - 2)
-    return Newton(torch.bmm(f, g), torch.bmm(fx, g), x, v, f, w, u, g)
+    return Newton(torch.bmm(f, g), x, v, f, w, u, g)
 
 
 def newton_adjoint(values: Newton, dp: Tensor) -> Tensor:
-    """Gradient with respect to x, symmetric, from that with respect to P, symmetric: 0, 2, 7 or 9 products."""
-    _, _, x, v, f, w, u, g = values
-    if len(g) == 0:
+    """The symmetric gradient of x from the symmetric gradient of P: 0, 2, 7 or 9 products."""
+    _, x, v, f, w, u, g = values
+    if g.numel() == 0:
         return _polynomial_adjoint(x, v, dp)
     dw = _polynomial_adjoint(w, u, _symmetrised(torch.bmm(dp, f), 0.5))
     # w = f x f: df = 2 sym(dw f x), dx = f dw f
@@ -56,9 +52,9 @@ def newton_adjoint(values: Newton, dp: Tensor) -> Tensor:
 
 
 def _polynomial(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """P_1 = (3 - x) / 2, or P_2 = (36 - 39 x + 27 x^2 - 9 x^3 + x^4) / 16 with its v."""
+    """P_1 = (3 - x) / 2, or P_2 = (36 - 39 x + 27 x^2 - 9 x^3 + x^4) / 16 by way of v = x^2 - 9/2 x."""
     if steps == 1:
-        return _plus_identity(-0.5 * x, 1.5), x.new_empty(0)
+        return _plus_identity(-0.5 * x, 1.5), x.new_empty(len(x), 0)
     square = torch.bmm(x, x)
     v = torch.sub(square, x, alpha=4.5)
     rest = _plus_identity(square.mul_(27 / 64).sub_(x, alpha=39 / 16), 9 / 4)
@@ -66,7 +62,7 @@ def _polynomial(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def _polynomial_adjoint(x: Tensor, v: Tensor, grad: Tensor) -> Tensor:
-    if len(v) == 0:
+    if v.numel() == 0:
         return -0.5 * grad
     dv = _symmetrised(torch.bmm(grad, v), 1 / 16)
     dsquare = torch.add(dv, grad, alpha=27 / 64)
@@ -79,7 +75,7 @@ def _plus_identity(a: Tensor, amount: float) -> Tensor:
 
 
 def _symmetrised(a: Tensor, factor: float = 1.0) -> Tensor:
-    """factor (a + a^T), in place of a. Matrix by matrix: only a 2-D transposing copy is blocked for the cache."""
+    """factor (a + a^T), in place of a. One by one: only a 2-D transposing copy is blocked for the cache."""
     transposed = torch.empty_like(a)
     for to, matrix in zip(transposed, a, strict=True):
         to.copy_(matrix.T)

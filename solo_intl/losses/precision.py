@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +20,26 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device_type=device.type, enabled=False)
+
+
+@contextmanager
+def gram_precision(precision: str) -> Iterator[None]:
+    """Let torch take fp32 products in bf16 (CPU) or TF32 (CUDA) inside; sums stay fp32, fp64 stays fp64.
+
+    torch knows one such setting for the whole process, so another thread's products may feel it meanwhile.
+    """
+    if precision == "fp32":
+        yield
+        return
+    setting: Any = torch.backends.cuda.matmul
+    if precision == "bf16":
+        setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = setting.fp32_precision
+    setting.fp32_precision = precision
+    try:
+        yield
+    finally:
+        setting.fp32_precision = before
 
 
 class _MatMul(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""What the loss needs to know of the whitened embeddings: norms and inner products, one number a row or column."""
+"""What the loss needs of the whitened embeddings: norms and inner products, one number a row or column."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .fast_whitening import fast_whiten
 from .gram import GramStatistics
 from .whitening import STEPS_PER_COVARIANCE, normalise, whiten
 
@@ -30,22 +31,22 @@ class Statistics(NamedTuple):
         return self.products * inverse[0] * inverse[1:]
 
 
-def statistics(zs: Sequence[Tensor], iterations: int, axis: str) -> Statistics:
+def statistics(zs: Sequence[Tensor], iterations: int, axis: str, precision: str) -> Statistics:
     """Whiten each z [m, d] by T steps along the axis, reference first; no further than the loss needs."""
     m, d = zs[0].shape
     if axis == "batch" or m > d or iterations == 0:
-        return from_whitened([whiten(normalise(z, axis), iterations) for z in zs], axis)
+        return from_whitened([fast_whiten(normalise(z, axis), iterations, precision) for z in zs], axis)
     # only the last few steps can do without the whitened embeddings: see STEPS_PER_COVARIANCE
     last = (iterations - 1) % STEPS_PER_COVARIANCE + 1
     raw = iterations == last
     if not raw:
-        zs = [whiten(normalise(z, axis), iterations - last) for z in zs]
+        zs = [fast_whiten(normalise(z, axis), iterations - last, precision) for z in zs]
 
     def reference(zs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         ys = [normalise(z, axis) for z in zs] if raw else zs
         return from_whitened([whiten(y, last) for y in ys], axis)[:2]
 
-    norms, products, *_ = GramStatistics.apply(reference, last, raw, *zs)
+    norms, products, *_ = GramStatistics.apply(reference, last, raw, precision, *zs)
     return Statistics(norms, products, norms)
 
 

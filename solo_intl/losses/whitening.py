@@ -1,4 +1,4 @@
-"""IterNorm by operations that autograd differentiates any number of times: the readable form, and the reference."""
+"""IterNorm by operations that autograd differentiates any number of times: readable, and the reference."""
 
 from __future__ import annotations
 
