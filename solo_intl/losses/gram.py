@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .centring import Centring, centred, centring
-from .newton import Newton, newton, newton_adjoint
+from .newton import Newton, newton, newton_adjoint, symmetrised
 from .precision import gram_precision, without_autocast
 
 Reference = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
@@ -34,12 +34,14 @@ class GramStatistics(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         (m, _), n = zs[0].shape, len(zs)
         how = centring(zs) if raw else None
-        gram, cross = zs[0].new_zeros(n, m, m), zs[0].new_zeros(n - 1, m, m)
+        with_first, gram = zs[0].new_zeros(m, n * m), zs[0].new_zeros(n, m, m)
         for _, x in centred(zs, how):
             with gram_precision(precision):
-                gram.baddbmm_(x, x.mT)
-                for v in range(1, n):
-                    cross[v - 1].addmm_(x[0], x[v].T)
+                with_first.addmm_(x[0], x.flatten(0, 1).T)
+                gram[1:].baddbmm_(x[1:], x[1:].mT)
+        gram[0] = with_first[:, :m]
+        cross = torch.stack(with_first.split(m, dim=1)[1:])
+        del with_first
         size = gram.new_ones(n)  # one over the Frobenius norm
         if raw:
             trace = gram.diagonal(dim1=1, dim2=2).sum(1)
@@ -74,8 +76,8 @@ class GramStatistics(torch.autograd.Function):
             first = 0 if ctx.needs_input_grad[4] else 1
             size, cross, right, px, *others = saved
             values, how = Newton(*others[:7]), Centring(*others[7:]) if others[7:] else None
-            blocks = _to_gram(first, dnorms, dproducts, size, cross, right, px, values, how)
-            return None, None, None, None, *_to_views(first, *blocks, zs, how)
+            factors = _factors(first, dnorms, dproducts, size, cross, right, px, values, how)
+            return None, None, None, None, *_gradients(first, factors, zs, how)
 
 
 def _differentiable(
@@ -86,7 +88,7 @@ def _differentiable(
     return [next(found) if z.requires_grad else None for z in zs]
 
 
-def _to_gram(
+def _factors(
     first: int,
     dnorms: Tensor,
     dproducts: Tensor,
@@ -96,25 +98,22 @@ def _to_gram(
     px: Tensor,
     values: Newton,
     how: Centring | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A [n - first, m, m], B and B' [n - 1, m, m] of the gradients, which are
-
-    dz_v = A_v X_v + B_v^T X_0 and dz_0 = A_0 X_0 + sum_v B'_v X_v.
-    """
+) -> list[Tensor]:
+    """What the gradients are products of: dz_0 = F_0 [X_0; ...; X_n-1] and dz_v = F_v [X_0; X_v]."""
     p = values.p
     # norms = diag(P G P): dP = D V + V D with V = P G, symmetric, and dG = P D P
     dp = px[first:] * (dnorms[first:, :, None] + dnorms[first:, None, :])
     # products_v = diag(P_0 C_v P_v): dP_v = sym(E P_0 C_v), dP_0 = sum_v sym(C_v P_v E), dC_v = P_0 E P_v
     half = 0.5 * dproducts[:, :, None]
-    _add_symmetrised(dp[1 - first :], right * half)
+    dp[1 - first :] += symmetrised(right * half)
     if first == 0:
-        _add_symmetrised(dp[:1], torch.bmm(cross, p[1:] * half.mT).sum(0, keepdim=True))
+        dp[:1] += symmetrised(torch.bmm(cross, p[1:] * half.mT).sum(0, keepdim=True))
     shared = torch.bmm(p[:1].expand_as(cross), p[1:] * dproducts[:, :, None])
     grad = newton_adjoint(Newton(*(t[first:] for t in values)), dp)
     del dp
     grad.baddbmm_(p[first:], p[first:] * dnorms[first:, :, None]).mul_(2)
     if how is None:
-        return grad, shared, shared
+        return _rows(first, grad, shared, shared)
     # X = Xc / |Xc|: dXc = (dX - X <X, dX>) / |Xc|, where <X, dX> is to be had from the Gram matrices
     radial = (grad * values.x[first:]).sum((1, 2))
     common = (shared * cross).sum((1, 2))
@@ -124,24 +123,23 @@ def _to_gram(
     grad.diagonal(dim1=1, dim2=2).sub_(radial[:, None])
     factor = (size * how.slope)[:, None, None]
     grad *= (size[:, None, None] * factor)[first:]
-    return grad, shared * (size[0] * factor[1:]), shared.mul_(size[1:, None, None] * factor[0])
+    return _rows(first, grad, shared * (size[0] * factor[1:]), shared.mul_(size[1:, None, None] * factor[0]))
 
 
-def _to_views(
-    first: int, own: Tensor, to_others: Tensor, to_first: Tensor, zs: Sequence[Tensor], how: Centring | None
+def _rows(first: int, own: Tensor, to_others: Tensor, to_first: Tensor) -> list[Tensor]:
+    rows = [
+        torch.cat((other.T, mine), dim=1) for other, mine in zip(to_others, own[1 - first :], strict=True)
+    ]
+    return rows if first else [torch.cat((own[0], *to_first), dim=1), *rows]
+
+
+def _gradients(
+    first: int, factors: Sequence[Tensor], zs: Sequence[Tensor], how: Centring | None
 ) -> list[Tensor | None]:
     # The rows of X are centred, hence those of its gradient are: centring needs no step of its own.
     grads = [torch.empty_like(z, memory_format=torch.contiguous_format) for z in zs[first:]]
     for columns, x in centred(zs, how):
-        for i, grad in enumerate(grads):
-            torch.mm(own[i], x[first + i], out=grad[:, columns])
-        for v in range(1, len(zs)):
-            grads[v - first][:, columns].addmm_(to_others[v - 1].T, x[0])
-            if first == 0:
-                grads[0][:, columns].addmm_(to_first[v - 1], x[v])
+        for v, (factor, grad) in enumerate(zip(factors, grads, strict=True), start=first):
+            pair = x if v == 0 or len(zs) == 2 else x[[0, v]]
+            torch.mm(factor, pair.flatten(0, 1), out=grad[:, columns])
     return [*[None] * first, *grads]
-
-
-def _add_symmetrised(total: Tensor, a: Tensor) -> None:
-    total += a
-    total += a.mT

@@ -44,10 +44,10 @@ def newton_adjoint(values: Newton, dp: Tensor) -> Tensor:
     _, x, v, f, w, u, g = values
     if g.numel() == 0:
         return _polynomial_adjoint(x, v, dp)
-    dw = _polynomial_adjoint(w, u, _symmetrised(torch.bmm(dp, f), 0.5))
+    dw = _polynomial_adjoint(w, u, symmetrised(_scaled(dp, f, 0.5)))
     # w = f x f: df = 2 sym(dw f x), dx = f dw f
     dwf = torch.bmm(dw, f)
-    df = _symmetrised(torch.bmm(dp, g).baddbmm_(dwf, x, alpha=2), 0.5)
+    df = symmetrised(_scaled(dp, g, 0.5).baddbmm_(dwf, x))
     return _polynomial_adjoint(x, v, df).baddbmm_(f, dwf)
 
 
@@ -64,9 +64,9 @@ def _polynomial(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
 def _polynomial_adjoint(x: Tensor, v: Tensor, grad: Tensor) -> Tensor:
     if v.numel() == 0:
         return -0.5 * grad
-    dv = _symmetrised(torch.bmm(grad, v), 1 / 16)
+    dv = symmetrised(_scaled(grad, v, 1 / 16))
     dsquare = torch.add(dv, grad, alpha=27 / 64)
-    return _symmetrised(torch.bmm(dsquare, x)).sub_(grad, alpha=39 / 16).sub_(dv, alpha=4.5)
+    return symmetrised(torch.bmm(dsquare, x)).sub_(grad, alpha=39 / 16).sub_(dv, alpha=4.5)
 
 
 def _plus_identity(a: Tensor, amount: float) -> Tensor:
@@ -74,10 +74,13 @@ def _plus_identity(a: Tensor, amount: float) -> Tensor:
     return a
 
 
-def _symmetrised(a: Tensor, factor: float = 1.0) -> Tensor:
-    """factor (a + a^T), in place of a. One by one: only a 2-D transposing copy is blocked for the cache."""
+def _scaled(a: Tensor, b: Tensor, factor: float) -> Tensor:
+    return torch.baddbmm(a, a, b, beta=0, alpha=factor)
+
+
+def symmetrised(a: Tensor) -> Tensor:
+    """a + a^T, in place of a [n, k, k]. One by one: only a 2-D transposing copy is blocked for the cache."""
     transposed = torch.empty_like(a)
     for to, matrix in zip(transposed, a, strict=True):
         to.copy_(matrix.T)
-    a.add_(transposed)
-    return a if factor == 1 else a.mul_(factor)
+    return a.add_(transposed)

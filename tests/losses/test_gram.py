@@ -4,12 +4,12 @@
    columns in one block or several, and whichever views need a gradient;
 2. a part alone may be differentiated, and a gradient may be differentiated again;
 3. in float32 the loss holds 1e-5 of its size and its gradient 1e-4 of its own, over spectra from flat to a
-   condition of 1e8, collapse to rank 1 and 16 steps;
+   condition of 1e16, collapse to rank 1 and 16 steps (rank 3: as the plain form does in float32);
 4. two views cost 7 products of m^2 d and 39 of m^3; n views 5n - 3 and 21n - 3; n with a target 4n + 1 and
    20n + 8;
 5. nothing of size m x d is kept for the backward pass but the views themselves, and 18 matrices m x m are;
-6. with bf16 in the three products that make the Gram matrices, and in no other, loss and gradient hold 1e-3 of
-   their size over training-like spectra; torch's own setting is as it was afterwards, and float64 as ever.
+6. with bf16 in the three products that make the Gram matrices, and in no other, loss and gradient hold 1e-3
+   of their size over training-like spectra; torch's own setting is as it was afterwards, float64 as ever.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ SPECTRA: dict[str, Callable[[], list[Tensor]]] = {
     "condition 1e2": lambda: with_spectrum(lambda t: 10 ** (-t)),
     "condition 1e8": lambda: with_spectrum(lambda t: 10 ** (-4 * t)),
     "condition 1e16": lambda: with_spectrum(lambda t: 10 ** (-8 * t)),
-    "rank 4": lambda: [z[:, :4] @ draw(1, 4, D, seed=1)[0] for z in draw(2, M, D)],
+    "rank 3": lambda: [z[:, :3] @ draw(1, 3, D, seed=1)[0] for z in draw(2, M, D)],
     "rank 1 and a tenth": lambda: near_rank_one(1e-1),
     "rank 1 and a thousandth": lambda: near_rank_one(1e-3),
     "rows from 1 to 1e-6": lambda: [z * torch.logspace(0, -6, M)[:, None] for z in draw(2, M, D)],
@@ -145,8 +145,11 @@ def test_float32_holds_over_conditionings(steps: int, name: str) -> None:
     wide = leaves(narrow)
     found, expected = from_gram(narrow, None, steps)[0], from_whitened(wide, None, steps)[0]
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    error = gradients(found, narrow) - gradients(expected, wide)
-    assert error.norm() <= 1e-4 * gradients(from_whitened(wide, None, steps)[0], wide).norm()
+    exact = gradients(expected, wide)
+    allowed = 1e-4 * exact.norm()
+    if name == "rank 3":  # the rounding of the input itself is in Sigma's null space, and grows
+        allowed += 1.2 * (gradients(from_whitened(narrow, None, steps)[0], narrow) - exact).norm()
+    assert (gradients(found, narrow) - exact).norm() <= allowed
 
 
 class Products(TorchDispatchMode):
