@@ -42,7 +42,9 @@ class _Whiten(torch.autograd.Function):
         ctx.save_for_backward(y, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: None) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, None, None]:
+        if grad is None:
+            return None, None, None
         y, *saved = ctx.saved_tensors
         with without_autocast(grad.device):
             if torch.is_grad_enabled():
