@@ -11,13 +11,16 @@ from solo_intl.errors import UserError, not_accepted
 COMMANDS = {
     "pretrain": "pre-train a method (default: INTL on digits); --dry-run measures what it would cost",
     "linear": "linear evaluation of a checkpoint, by SGD on images or Adam on features",
+    "finetune": "semi-supervised: fine-tune a checkpoint on 1 % or 10 % of the labels, or train from scratch",
     "knn": "k-nearest-neighbour evaluation of a checkpoint",
     "embed": "features and file names of any folder of images",
+    "compare": "methods x seeds on one data set: pre-training, k-NN and linear; goes on where it stood",
+    "export": "a checkpoint's backbone for torchvision, timm, safetensors or detectron2 (--to)",
     "data": "data sets: which are here, and how to get the others",
     "doctor": "what this machine and installation can do, and how to mend what is missing",
     "experiment": "analyses; `experiment demo` trains on digits and compares",
 }
-CONFIGURED = ("pretrain", "linear", "knn", "embed")
+CONFIGURED = ("pretrain", "linear", "finetune", "knn", "embed", "export", "compare")
 USAGE = "usage: solo-intl COMMAND [--config-path DIR] [--config-name NAME] [KEY=VALUE ...]"
 
 
@@ -34,12 +37,15 @@ def _refuse_arguments(command: str, rest: Sequence[str]) -> None:
 
 def _dispatch(command: str, rest: list[str]) -> None:
     if command in CONFIGURED:
-        from solo_intl.config import run_with_hydra
+        from solo_intl.config import run_with_hydra, take_flag
         from solo_intl.register import register
 
         register()
         if command == "pretrain" and "--dry-run" in rest:
             rest = [*(a for a in rest if a != "--dry-run"), "dry_run=true"]
+        if command == "export":
+            to, rest = take_flag(rest, "--to")
+            rest = rest if to is None else [*rest, f"to={to}"]
         run_with_hydra(command, _task(command), rest)
     elif command == "experiment":
         from solo_intl.experiments import run_experiment
@@ -60,7 +66,8 @@ def _dispatch(command: str, rest: list[str]) -> None:
 def _task(command: str):  # type: ignore[no-untyped-def]
     from importlib import import_module
 
-    return import_module(f"solo_intl.commands.{command}").run
+    room = "experiments" if command == "compare" else "commands"
+    return import_module(f"solo_intl.{room}.{command}").run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,6 +32,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     final = {
         "command": "embed",
         "checkpoint": str(frozen.checkpoint),
+        "network": frozen.network,
         "images": len(features.names),
         "dimensions": int(features.x.shape[1]),
         "files": [file.name for file in files],

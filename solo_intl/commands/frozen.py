@@ -1,4 +1,4 @@
-"""What ``linear``, ``knn`` and ``embed`` share: a checkpoint's network and the features of its data."""
+"""What the commands on a finished checkpoint share: a checkpoint's network and the features of its data."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from lightning.pytorch import seed_everything
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from solo_intl import host
-from solo_intl.config.settings import data_as_pretrained, evaluation_settings
-from solo_intl.data import ImageDataset, eval_transform, normalization, open_split
+from solo_intl.config.evaluation import checkpoint_path, data_as_pretrained, evaluation_settings
+from solo_intl.data import ImageDataset, dataset_info, eval_transform, normalization, open_split
 from solo_intl.engine.precision import resolve_precision, uses_gpu
-from solo_intl.evaluation import Features, extract_features, load_backbone
+from solo_intl.errors import UserError
+from solo_intl.evaluation import Features, LoadedBackbone, extract_features, load_backbone
 
 
 @dataclass
 class Frozen:
-    """A pre-trained network ready for evaluation."""
+    """A network ready for evaluation, and the configuration it was built from."""
 
     cfg: DictConfig
     backbone: nn.Module
@@ -27,7 +29,9 @@ class Frozen:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    checkpoint: Path
+    checkpoint: Path | None
+    network: str  # "online", "momentum" or "untrained"
+    built_from: DictConfig
 
     @property
     def transform(self) -> Any:
@@ -50,18 +54,30 @@ class Frozen:
         )
 
 
+def open_checkpoint(cfg: DictConfig, command: str) -> tuple[DictConfig, LoadedBackbone]:
+    """Check ``cfg`` and load the checkpoint it names: the online network, or with ``use_momentum`` the other.
+
+    Raises:
+        UserError: no such checkpoint or network, or weights that do not fit.
+    """
+    cfg = evaluation_settings(cfg, command)
+    path = checkpoint_path(cfg, command)
+    network = "momentum" if cfg.use_momentum else "online"
+    cfg.pretrained_feature_extractor = str(path)
+    # for a file without a config of its own: solo-learn's, or the authors'
+    method = cfg.get("pretrain_method") or "intl"  # HEAD builds some networks by method
+    backbone_cfg = {**host.plain(cfg.backbone), "method": method}
+    data_cfg = {**host.plain(cfg.data), "image_size": cfg.get("image_size")}
+    return cfg, load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg, network=network)
+
+
 def open_frozen(cfg: DictConfig, command: str) -> Frozen:
     """Read the checkpoint that ``cfg`` names and complete ``cfg.data`` from it.
 
     Raises:
-        UserError: no such checkpoint, weights that do not fit, or unknown data.
+        UserError: as :func:`open_checkpoint`, or unknown data.
     """
-    cfg, path = evaluation_settings(cfg, command)
-    method = {"method": cfg.get("pretrain_method") or "intl"}  # HEAD builds some networks by method
-    backbone_cfg = {**host.plain(cfg.backbone), **method} if cfg.backbone.get("name") else None
-    # a file without a config of its own: solo-learn's, or the authors'
-    data_cfg = {**host.plain(cfg.data), "image_size": cfg.get("image_size")}
-    loaded = load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg)
+    cfg, loaded = open_checkpoint(cfg, command)
     pretrained = loaded.cfg if loaded.cfg.get("data") else None
     cfg.data = data_as_pretrained(cfg, pretrained)
     if pretrained is not None and pretrained.get("augmentations"):
@@ -69,6 +85,36 @@ def open_frozen(cfg: DictConfig, command: str) -> Frozen:
     else:
         mean, std = normalization(cfg.data)
     size = int(cfg.get("image_size") or loaded.cfg.image_size)
-    cfg.pretrained_feature_extractor = str(path)
     backbone = loaded.backbone.to(memory_format=torch.channels_last)
-    return Frozen(cfg, backbone, loaded.features_dim, size, tuple(mean), tuple(std), path)
+    return Frozen(
+        cfg,
+        backbone,
+        loaded.features_dim,
+        size,
+        tuple(mean),
+        tuple(std),
+        loaded.path,
+        loaded.network,
+        loaded.cfg,
+    )
+
+
+def build_untrained(cfg: DictConfig) -> Frozen:
+    """The network that ``cfg`` describes with the initial weights of its seed; ``cfg.data`` must be complete.
+
+    Raises:
+        UserError: no ``backbone.name`` or ``data.dataset``, or one that does not exist.
+    """
+    native = dataset_info(cfg.data.get("dataset")).image_size
+    size = int(cfg.get("image_size") or native or 224)
+    backbone = {"kwargs": {}, "stem": "auto", "stem_stride": 1, **host.plain(cfg.backbone)}
+    if not backbone.get("name"):
+        raise UserError(f"backbone.name: found none, accepted: {', '.join(host.BACKBONES)}")
+    method = cfg.get("pretrain_method") or "intl"
+    data = {"dataset": cfg.data.dataset}
+    built_from = OmegaConf.create({"method": method, "backbone": backbone, "data": data, "image_size": size})
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    network, features_dim = host.build_backbone(built_from)
+    network = network.to(memory_format=torch.channels_last)
+    mean, std = normalization(cfg.data)
+    return Frozen(cfg, network, features_dim, size, mean, std, None, "untrained", built_from)

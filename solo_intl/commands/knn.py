@@ -27,6 +27,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     final = {
         "command": "knn",
         "checkpoint": str(frozen.checkpoint),
+        "network": frozen.network,
         "dataset": cfg.data.dataset,
         "seconds": round(time.perf_counter() - started, 2),
         "metrics": metrics,
@@ -36,6 +37,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         f"k-NN (k = {cfg.k}, {cfg.distance}, {cfg.vote})",
         {
             "checkpoint": frozen.checkpoint,
+            "network": frozen.network,
             "data set": f"{cfg.data.dataset}, {len(train.y):,} training and {len(val.y):,} test images",
             "top-1": percent(metrics["top1"]),
             "top-5": percent(metrics.get("top5")),

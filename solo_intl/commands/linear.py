@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from solo_intl.commands.frozen import open_frozen
 from solo_intl.commands.report import percent, print_facts
-from solo_intl.config.settings import linear_settings
+from solo_intl.config.evaluation import linear_settings
 from solo_intl.engine.linear_sgd import linear_sgd
 from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
 from solo_intl.errors import UserError, not_accepted
@@ -56,6 +56,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "command": "linear",
         "protocol": protocol,
         "checkpoint": str(frozen.checkpoint),
+        "network": frozen.network,
         "dataset": cfg.data.dataset,
         "seconds": round(time.perf_counter() - started, 2),
         "metrics": metrics,
@@ -65,6 +66,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         f"linear evaluation ({protocol})",
         {
             "checkpoint": frozen.checkpoint,
+            "network": frozen.network,
             "data set": cfg.data.dataset,
             "top-1": percent(metrics["top1"]),
             "top-5": percent(metrics.get("top5")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,13 @@ SCRIPTS = (
 DEFAULTS = {
     "pretrain": ("pretrain/digits", "intl"),
     "linear": ("linear", "default"),
+    "finetune": ("finetune", "default"),
     "knn": ("knn", "default"),
     "embed": ("embed", "default"),
+    "export": ("export", "default"),
+    "compare": ("compare", "digits"),
 }
+BASE = "base"  # what the configurations of a folder share; no configuration itself
 _QUIET = {
     "hydra.output_subdir": "null",
     "hydra.run.dir": ".",
@@ -50,15 +54,32 @@ def config_name(folder: Path, name: str) -> str:
     """Check ``--config-name``; the error lists what the folder holds."""
     stem = name.removesuffix(".yaml")
     if not (folder / f"{stem}.yaml").is_file():
-        there = sorted(file.stem for file in folder.glob("*.yaml"))
+        there = sorted(file.stem for file in folder.glob("*.yaml") if file.stem != BASE)
         raise UserError(
             f"--config-name: no {stem}.yaml in {folder}, accepted: {', '.join(there) or 'none there'}"
         )
     return stem
 
 
-def _take(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
-    """Pull ``--flag value`` or ``--flag=value`` out of the arguments."""
+def method_config(folder: Path, overrides: Sequence[str], default: str) -> str:
+    """The YAML that brings the keys of the method in ``method=NAME``; ``default`` where there is none."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+") == "method" and (folder / f"{value}.yaml").is_file():
+            return value
+    return default
+
+
+def take_flag(arguments: list[str], *flags: str) -> tuple[str | None, list[str]]:
+    """Pull ``--flag value`` or ``--flag=value`` out of the arguments.
+
+    Raises:
+        UserError: the flag is last and has no value.
+
+    Example:
+        >>> take_flag(["--to", "timm", "seed=1"], "--to")
+        ('timm', ['seed=1'])
+    """
     rest, value, i = [], None, 0
     while i < len(arguments):
         flag, equals, given = arguments[i].partition("=")
@@ -101,7 +122,7 @@ def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
             flags.append(argument)
             expects_value = not expects_value and FLAGS.get(name, False) and not equals
         elif argument.startswith("-"):
-            raise unknown_key(argument, [*FLAGS, "--config-path", "--config-name", "--dry-run"])
+            raise unknown_key(argument, [*FLAGS, "--config-path", "--config-name", "--dry-run", "--to"])
         else:
             overrides.append(argument)
     return flags, overrides
@@ -141,17 +162,18 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     Raises:
         UserError: whatever Hydra or OmegaConf refuses, in one line.
     """
-    given_path, arguments = _take(arguments, "--config-path", "-cp")
-    given_name, arguments = _take(arguments, "--config-name", "-cn")
+    given_path, arguments = take_flag(arguments, "--config-path", "-cp")
+    given_name, arguments = take_flag(arguments, "--config-name", "-cn")
     default_path, default_name = DEFAULTS[command]
     folder = config_folder(given_path or default_path)
-    if given_name is None and given_path is not None and not (folder / f"{default_name}.yaml").is_file():
-        config_name(folder, "")
-    name = config_name(folder, given_name or default_name)
-    if given_path is None and given_name is None:
-        shown = f"scripts/{default_path}/{default_name}.yaml"
-        print(f"solo-intl {command}: no --config-name given, using the default {shown}", file=sys.stderr)
     flags, overrides = split_flags(arguments)
+    fallback = method_config(folder, overrides, default_name)
+    if given_name is None and given_path is not None and not (folder / f"{fallback}.yaml").is_file():
+        config_name(folder, "")
+    name = config_name(folder, given_name or fallback)
+    if given_name is None:
+        shown = f"scripts/{default_path}/{name}.yaml" if given_path is None else f"{folder / name}.yaml"
+        print(f"solo-intl {command}: no --config-name given, using {shown}", file=sys.stderr)
     overrides = [spell_override(override, command) for override in overrides]
     quiet = [
         f"{key}={value}" for key, value in _QUIET.items() if not any(key in given for given in overrides)
@@ -160,22 +182,16 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     original = list(sys.argv)
     before = os.environ.get("HYDRA_FULL_ERROR")
 
-    results: list[Any] = []  # Hydra's decorator returns nothing
-    mistakes: list[UserError] = []
+    composed: list[DictConfig] = []  # stays empty for --cfg, --help ...
 
-    def restored(cfg: DictConfig) -> None:
-        # Lightning starts its other processes from sys.argv, which must name our command again
-        sys.argv = original
-        try:
-            results.append(task(DictConfig(OmegaConf.to_container(cfg, resolve=True))))
-        except UserError as error:  # Hydra would print the overrides before passing it on
-            mistakes.append(error)
+    def keep(cfg: DictConfig) -> None:
+        composed.append(DictConfig(OmegaConf.to_container(cfg, resolve=True)))
 
     # Hydra otherwise prints its own report and exits before the message can be made one line
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [original[0], *flags, *quiet, *overrides]
     try:
-        hydra.main(version_base="1.2", config_path=str(folder), config_name=name)(restored)()
+        hydra.main(version_base="1.2", config_path=str(folder), config_name=name)(keep)()
     except ConfigCompositionException as error:
         raise UserError(_one_line(error.__cause__ or error)) from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -186,9 +202,9 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
-    if mistakes:
-        raise mistakes[0]
-    return results[-1] if results else None
+    # only now, with Hydra closed: tasks compose configurations too, and Lightning starts its other processes
+    # from sys.argv, which names our command again
+    return task(composed[0]) if composed else None
 
 
 def _one_line(error: BaseException) -> str:

@@ -15,7 +15,8 @@ ANY: dict[str, Any] = {"*": None}  # a section whose keys somebody else checks
 _DATA = dict.fromkeys(
     (
         *("dataset", "train_path", "val_path", "format", "num_workers", "no_labels", "fraction"),
-        *("max_images", "subset_seed", "download", "num_classes", "num_large_crops", "num_small_crops"),
+        *("max_images", "subset_seed", "subset_file", "download"),
+        *("num_classes", "num_large_crops", "num_small_crops"),
     )
 )
 _SHARED: dict[str, Any] = {
@@ -47,9 +48,10 @@ _TRAINED: dict[str, Any] = {
     "performance": {"disable_channel_last": None},
     "dali": ANY,
 }
+_CHECKPOINT = dict.fromkeys(("pretrained_feature_extractor", "pretrain_method", "use_momentum"))
 _FROZEN: dict[str, Any] = {
     **_SHARED,
-    **dict.fromkeys(("pretrained_feature_extractor", "pretrain_method")),
+    **_CHECKPOINT,
     **dict.fromkeys(("batch_size", "precision", "devices", "accelerator")),
 }
 
@@ -65,12 +67,20 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "linear": {
         **_TRAINED,
-        **dict.fromkeys(("protocol", "pretrained_feature_extractor", "pretrain_method")),
+        **_CHECKPOINT,
+        "protocol": None,
         # HEAD's, refused unless off: the paper's protocols use none of them
         **dict.fromkeys(("finetune", "auto_augment", "label_smoothing", "mixup", "cutmix")),
     },
+    "finetune": {**_TRAINED, **_CHECKPOINT, **dict.fromkeys(("from_scratch", "crop_min_scale"))},
     "knn": {**_FROZEN, **dict.fromkeys(("k", "distance", "vote", "temperature"))},
     "embed": {**_FROZEN, **dict.fromkeys(("folder", "split", "format"))},
+    "compare": {
+        **dict.fromkeys(("name", "pretrain", "methods", "seeds", "jobs")),
+        "overrides": ANY,
+        "checkpoint": {"dir": None},
+    },
+    "export": {**_FROZEN, **dict.fromkeys(("to", "output"))},
 }
 # groups of files in solo-learn's YAML: `augmentations=symmetric` picks a file and must stay Hydra's
 GROUPS = ("augmentations", "wandb")

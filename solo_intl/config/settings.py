@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from solo_intl import host
+from solo_intl.config.baselines import check_network, check_views
 from solo_intl.config.schema import SCHEMAS, check_keys
 from solo_intl.data import count_classes, dataset_info
 from solo_intl.errors import UserError, not_accepted, unknown_key
@@ -16,7 +15,7 @@ from solo_intl.errors import UserError, not_accepted, unknown_key
 DEFAULT_SEED = 5  # solo-learn's
 
 
-def _check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: bool = False) -> None:
+def check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: bool = False) -> None:
     value = OmegaConf.select(cfg, key)
     kinds = (int,) if integer else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or value < 0 or (positive and value == 0):
@@ -26,16 +25,16 @@ def _check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: 
         )
 
 
-def _check_training(cfg: DictConfig) -> None:
+def check_training(cfg: DictConfig) -> None:
     for key in ("max_epochs", "optimizer.batch_size", "checkpoint.frequency"):
-        _check_number(cfg, key, integer=True)
+        check_number(cfg, key, integer=True)
     for key in ("seed", "data.num_workers"):
-        _check_number(cfg, key, positive=False, integer=True)
-    _check_number(cfg, "optimizer.lr")
-    _check_number(cfg, "optimizer.weight_decay", positive=False)
+        check_number(cfg, key, positive=False, integer=True)
+    check_number(cfg, "optimizer.lr")
+    check_number(cfg, "optimizer.weight_decay", positive=False)
     for key in ("warmup_epochs", "warmup_start_lr", "min_lr"):
         if cfg.scheduler.get(key) is not None:
-            _check_number(cfg, f"scheduler.{key}", positive=False)
+            check_number(cfg, f"scheduler.{key}", positive=False)
 
 
 def _check_method(cfg: DictConfig) -> None:
@@ -59,21 +58,15 @@ def _check_views(cfg: DictConfig) -> None:
     same = [v for v in views if v.crop_size == views[0].crop_size]
     cfg.data.num_large_crops = sum(v.num_crops for v in same)
     cfg.data.num_small_crops = sum(v.num_crops for v in views) - cfg.data.num_large_crops
-    large, small = cfg.data.num_large_crops, cfg.data.num_small_crops
-    # solo-learn's own rule: every other method's loss unpacks exactly two large views
-    if (large != 2 and cfg.method not in ("wmse", "mae")) or (small and cfg.method == "intl"):
-        raise UserError(
-            f"augmentations: found {large} large and {small} smaller views, accepted by {cfg.method}: "
-            "2 of the same crop_size"
-        )
+    check_views(cfg)
 
 
-def _fill(cfg: DictConfig, key: str, value: Any) -> None:
+def fill(cfg: DictConfig, key: str, value: Any) -> None:
     if OmegaConf.select(cfg, key) is None:
         OmegaConf.update(cfg, key, value, force_add=True)
 
 
-_COMMON = {
+COMMON = {
     "seed": DEFAULT_SEED,
     "accelerator": "auto",
     "devices": "1",
@@ -81,7 +74,7 @@ _COMMON = {
     "checkpoint.dir": "runs",
     "data.num_workers": 4,
 }
-_TRAINED = {
+TRAINED = {
     "num_nodes": 1,
     "checkpoint.enabled": True,
     "checkpoint.frequency": 1,
@@ -109,12 +102,12 @@ _PRETRAINED = {
 }
 
 
-def _fill_all(cfg: DictConfig, *defaults: dict[str, Any]) -> None:
+def fill_all(cfg: DictConfig, *defaults: dict[str, Any]) -> None:
     for table in defaults:
         for key, value in table.items():
-            _fill(cfg, key, value)
+            fill(cfg, key, value)
     if OmegaConf.select(cfg, "optimizer.name") in ("sgd", "lars"):
-        _fill(cfg, "optimizer.kwargs.momentum", 0.9)
+        fill(cfg, "optimizer.kwargs.momentum", 0.9)
 
 
 def pretrain_settings(cfg: DictConfig) -> DictConfig:
@@ -135,38 +128,30 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
             )
     with open_dict(cfg):
         dataset_info(cfg.data.get("dataset"))
-        _fill_all(cfg, _COMMON, _TRAINED, _PRETRAINED)
-        _fill(cfg, "name", f"{cfg.method}-{cfg.data.dataset}")
+        fill_all(cfg, COMMON, TRAINED, _PRETRAINED)
+        fill(cfg, "name", f"{cfg.method}-{cfg.data.dataset}")
         _check_views(cfg)
         cfg.image_size = int(cfg.augmentations[0].crop_size)
         if cfg.backbone.name and str(cfg.backbone.name).startswith(("vit", "swin")):
             # HEAD leaves timm's 224 in place, which refuses any other crop
-            _fill(cfg, "backbone.kwargs.img_size", cfg.image_size)
-    _check_training(cfg)
-    _check_number(cfg, "accumulate_grad_batches", integer=True)
-    _check_number(cfg, "optimizer.classifier_lr", positive=False)
+            fill(cfg, "backbone.kwargs.img_size", cfg.image_size)
+            if cfg.data.num_small_crops:
+                fill(cfg, "backbone.kwargs.dynamic_img_size", True)  # else it refuses the smaller views
+    check_training(cfg)
+    check_number(cfg, "accumulate_grad_batches", integer=True)
+    check_number(cfg, "optimizer.classifier_lr", positive=False)
     if cfg.momentum.get("classifier") and cfg.data.no_labels:
         raise UserError("momentum.classifier: found true with data.no_labels=true, accepted: false")
     if cfg.backbone.name not in host.BACKBONES:
         raise not_accepted("backbone.name", cfg.backbone.name, host.BACKBONES)
     host.stem_kind(host.plain(cfg.backbone), cfg.data.dataset, cfg.image_size)
     host.stem_stride(host.plain(cfg.backbone))
+    check_network(cfg)
     if (host.plain(cfg.get("auto_umap")) or {}).get("enabled"):
         raise UserError(
             "auto_umap.enabled: found true, accepted: false (`solo-intl embed` writes features to plot)"
         )
     return cfg
-
-
-def linear_settings(cfg: DictConfig, optimizers: Sequence[str]) -> None:
-    """Check the training part of a linear evaluation.
-
-    Raises:
-        UserError: a number out of range, or an optimizer that is not the protocol's.
-    """
-    if cfg.optimizer.get("name") not in optimizers:
-        raise not_accepted("optimizer.name", cfg.optimizer.get("name"), optimizers)
-    _check_training(cfg)
 
 
 def count_labels(cfg: DictConfig, unlabelled: bool) -> None:
@@ -184,63 +169,3 @@ def scale_learning_rate(cfg: DictConfig, world_size: int) -> DictConfig:
             if cfg.optimizer.get(key) is not None:
                 cfg.optimizer[key] = cfg.optimizer[key] * scale
     return cfg
-
-
-def newest_checkpoint(root: Path) -> Path:
-    """The checkpoint of the latest pre-training run under ``root``.
-
-    Raises:
-        UserError: there is none.
-    """
-    found = sorted((root / "pretrain").glob("*/checkpoints/last.ckpt"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        raise UserError(
-            f"pretrained_feature_extractor: found null and no run under {root / 'pretrain'}, "
-            "accepted: a checkpoint (.ckpt) of `solo-intl pretrain` or solo-learn"
-        )
-    return found[-1]
-
-
-def evaluation_settings(cfg: DictConfig, command: str) -> tuple[DictConfig, Path]:
-    """Check a composed evaluation configuration; returns it with the checkpoint it is about.
-
-    Raises:
-        UserError: unknown key, or no checkpoint is named and none can be found.
-    """
-    cfg = OmegaConf.create(host.plain(cfg))
-    check_keys(host.plain(cfg), SCHEMAS[command])
-    with open_dict(cfg):
-        for section in ("data", "backbone"):
-            _fill(cfg, section, {})
-        _fill_all(cfg, _COMMON, *([_TRAINED] if command == "linear" else []))
-        if command != "linear":
-            _fill(cfg, "batch_size", 256)
-            _check_number(cfg, "batch_size", integer=True)
-        _check_number(cfg, "data.num_workers", positive=False, integer=True)
-        _fill(cfg, "name", command)
-    given = cfg.get("pretrained_feature_extractor")
-    given = None if given == "None" else given  # solo-learn's own YAML says None, which YAML reads as text
-    path = Path(given).expanduser() if given else newest_checkpoint(Path(cfg.checkpoint.dir))
-    if not given:
-        print(f"solo-intl {command}: no pretrained_feature_extractor given, using {path}")
-    return cfg, path
-
-
-def data_as_pretrained(cfg: DictConfig, pretrained: DictConfig | None) -> DictConfig:
-    """Take the ``data`` keys that ``cfg`` leaves null from the pre-training run.
-
-    Another data set, or another ``train_path``, takes nothing: labels and subsets go with their images.
-    """
-    merged = host.plain(cfg.data)
-    before = host.plain(pretrained.data) if pretrained is not None else {}
-    other_images = merged.get("train_path") not in (None, before.get("train_path"))
-    if merged.get("dataset") is None and other_images:
-        merged["dataset"] = before.get("dataset")
-    elif merged.get("dataset") in (None, before.get("dataset")) and not other_images:
-        merged = {**before, **{key: value for key, value in merged.items() if value is not None}}
-    if not merged.get("dataset"):
-        raise UserError(
-            "data.dataset: found null and the checkpoint does not say, accepted: a data set's name"
-        )
-    dataset_info(merged["dataset"])
-    return OmegaConf.create(merged)

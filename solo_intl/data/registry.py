@@ -23,6 +23,7 @@ class DatasetInfo:
         image_size: side of the images as stored, in pixels, None when it varies.
         mean: per-channel mean of the training split, RGB in [0, 1].
         std: per-channel standard deviation, same scale.
+        mirrored: whether an image that is mirrored keeps its class.
     """
 
     name: str
@@ -30,6 +31,7 @@ class DatasetInfo:
     image_size: int | None
     mean: Triple
     std: Triple
+    mirrored: bool = True
 
 
 def _grey(value: float) -> Triple:
@@ -40,7 +42,7 @@ def _grey(value: float) -> Triple:
 DATASETS: dict[str, DatasetInfo] = {
     info.name: info
     for info in (
-        DatasetInfo("digits", 10, 8, _grey(0.3054), _grey(0.3760)),
+        DatasetInfo("digits", 10, 8, _grey(0.3054), _grey(0.3760), mirrored=False),
         DatasetInfo("fashion_mnist", 10, 28, _grey(0.2860), _grey(0.3530)),
         DatasetInfo("cifar10", 10, 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         DatasetInfo("cifar100", 100, 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),

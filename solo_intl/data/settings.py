@@ -25,6 +25,7 @@ class DataSettings:
     no_labels: bool
     fraction: float | None
     max_images: int | None
+    subset_file: Path | None
     subset_seed: int
     download: bool
 
@@ -42,10 +43,8 @@ class DataSettings:
         info = dataset_info(data_cfg.get("dataset"))
         fraction = _fraction(data_cfg.get("fraction"))
         max_images = _max_images(data_cfg.get("max_images"))
-        if fraction is not None and max_images is not None:
-            raise UserError(
-                f"data.fraction, data.max_images: found {fraction} and {max_images}, accepted: one of the two"
-            )
+        subset_file = _path("subset_file", data_cfg.get("subset_file"))
+        _check_one_subset(fraction=fraction, max_images=max_images, subset_file=subset_file)
         return cls(
             info=info,
             train_path=_path("train_path", data_cfg.get("train_path")),
@@ -54,6 +53,7 @@ class DataSettings:
             no_labels=_boolean("no_labels", data_cfg.get("no_labels"), default=False),
             fraction=fraction,
             max_images=max_images,
+            subset_file=subset_file,
             subset_seed=_subset_seed(data_cfg.get("subset_seed")),
             download=_boolean("download", data_cfg.get("download"), default=True),
         )
@@ -83,6 +83,14 @@ def check_split(split: str) -> None:
     """Refuse anything but "train" and "val"."""
     if split not in SPLITS:
         raise not_accepted("split", split, SPLITS)
+
+
+def _check_one_subset(**given: Any) -> None:
+    found = {f"data.{key}": value for key, value in given.items() if value is not None}
+    if len(found) > 1:
+        raise UserError(
+            f"{', '.join(found)}: found {' and '.join(map(str, found.values()))}, accepted: one of them"
+        )
 
 
 def _format(info: DatasetInfo, value: Any) -> str:

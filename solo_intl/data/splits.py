@@ -31,8 +31,10 @@ def open_split(
 
     Args:
         data_cfg: solo-learn's keys ``dataset``, ``train_path``, ``val_path``, ``format``, ``no_labels`` and
-            ``fraction``, and ours: ``max_images``, ``subset_seed``, ``download``. Others are ignored.
-        split: "train" or "val". ``fraction`` and ``max_images`` reduce the training split alone.
+            ``fraction``, and ours: ``max_images``, ``subset_file``, ``subset_seed``, ``download``. Others are
+            ignored.
+        split: "train" or "val". ``fraction``, ``max_images`` and ``subset_file`` reduce the training split
+            alone.
         transform: applied to each PIL RGB image.
 
     Raises:
@@ -47,7 +49,7 @@ def open_split(
     check_split(split)
     settings = DataSettings.parse(data_cfg)
     source = _open_source(settings, split)
-    indices = subset_indices(source.labels, settings) if split == "train" else None
+    indices = subset_indices(source.labels, source.names, settings) if split == "train" else None
     return ImageDataset(source, indices, transform)
 
 

@@ -1,6 +1,10 @@
-"""Class-balanced subsets that depend on the labels and a seed alone, whatever the source."""
+"""Subsets of a training split: class-balanced by a seed and the labels alone, or the images of a list."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -8,20 +12,24 @@ from solo_intl.data.settings import DataSettings
 from solo_intl.errors import UserError
 
 
-def subset_indices(labels: np.ndarray, settings: DataSettings) -> np.ndarray | None:
-    """Indices that ``data.fraction`` or ``data.max_images`` keeps of a training split, ascending.
+def subset_indices(labels: np.ndarray, names: Sequence[str], settings: DataSettings) -> np.ndarray | None:
+    """Indices that ``fraction``, ``max_images`` or ``subset_file`` keeps of a training split, ascending.
 
     Args:
         labels: int [n], -1 throughout when there are none (then a plain random subset).
+        names: [n], what the list of ``subset_file`` is looked up in.
         settings: ``fraction`` keeps each class's share of the whole; ``max_images`` takes as many of each
-            class as of any other, as far as the classes go, and exactly that many in all.
+            class as of any other, as far as the classes go, and exactly that many in all; ``subset_file``
+            names the images.
 
     Returns:
         int [k], or None when everything is kept.
 
     Raises:
-        UserError: more images asked for than there are, or a fraction that leaves none.
+        UserError: more images asked for than there are, a fraction that leaves none, an unfit list.
     """
+    if settings.subset_file is not None:
+        return listed_indices(names, settings.subset_file)
     n = len(labels)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     rng = np.random.default_rng(settings.subset_seed)
@@ -42,6 +50,40 @@ def subset_indices(labels: np.ndarray, settings: DataSettings) -> np.ndarray | N
     else:
         return None
     return np.sort(np.concatenate([m[:size] for m, size in zip(members, sizes, strict=True)]))
+
+
+def listed_indices(names: Sequence[str], file: Path) -> np.ndarray:
+    """Indices of the images that ``file`` names, one a line, ascending.
+
+    A line is an image's path below the data set's root, or its file name alone where no other image has it:
+    the published lists of 1 % and 10 % of ImageNet are of the second kind.
+
+    Raises:
+        UserError: the file cannot be read or is empty, or a name in it is unknown, ambiguous or repeated.
+    """
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise UserError(f"data.subset_file: can't read {file} ({reason}), accepted: a text file") from None
+    wanted = [line for line in lines if line]
+    base = [name.rpartition("/")[2] for name in names]
+    shared = {name for name, count in Counter(base).items() if count > 1} - set(names)
+    # a path wins over a file name
+    at = {name: i for i, name in enumerate(base)} | {name: i for i, name in enumerate(names)}
+    times = Counter(at.get(name) for name in wanted)
+    for fault, found in {
+        "no name at all": [] if wanted else [""],
+        "not in data.train_path": [name for name in wanted if name not in at],
+        "the name of several images": [name for name in wanted if name in shared],
+        "listed twice": [name for name in wanted if times[at.get(name)] > 1],
+    }.items():
+        if found:
+            raise UserError(
+                f"data.subset_file: found {found[0]!r} in {file}, {fault} ({len(found)} such), accepted: a "
+                "training image a line, by file name or by path below data.train_path"
+            )
+    return np.sort([at[name] for name in wanted])
 
 
 def equal_sizes(counts: np.ndarray, total: int, order: np.ndarray) -> np.ndarray:

@@ -41,13 +41,22 @@ def eval_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> tr
     return transforms.Compose([resize, transforms.CenterCrop(size), *_to_tensor(mean, std)])
 
 
-def train_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> transforms.Compose:
+def train_transform(
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    min_scale: float = 0.08,
+    flip: bool = True,
+) -> transforms.Compose:
     """solo-learn's augmentation for linear evaluation: random resized crop (8 to 100 % of the area) and flip.
 
     Args:
         size: side of the result in pixels.
         mean: per-channel mean, RGB in [0, 1].
         std: per-channel standard deviation.
+        min_scale: smallest share of the image's area that a crop takes.
+        flip: whether half of the images are mirrored.
 
     Returns:
         A transform from a PIL RGB image to a normalised float tensor [3, size, size].
@@ -59,8 +68,9 @@ def train_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> t
     """
     from torchvision import transforms
 
-    crop = transforms.RandomResizedCrop(size, scale=(0.08, 1.0))
-    return transforms.Compose([crop, transforms.RandomHorizontalFlip(), *_to_tensor(mean, std)])
+    crop = transforms.RandomResizedCrop(size, scale=(min_scale, 1.0))
+    flips = [transforms.RandomHorizontalFlip()] if flip else []
+    return transforms.Compose([crop, *flips, *_to_tensor(mean, std)])
 
 
 def normalization(

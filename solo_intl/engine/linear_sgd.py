@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from solo_intl import host
 from solo_intl.config import scale_learning_rate
-from solo_intl.data import count_classes, eval_transform, open_split, train_transform
+from solo_intl.data import count_classes, dataset_info, eval_transform, open_split, train_transform
 from solo_intl.engine.fit import fit
 from solo_intl.engine.resume import resume_checkpoint
 from solo_intl.engine.trainer import build_trainer
@@ -34,7 +34,8 @@ def linear_sgd(
         statistics: mean and standard deviation that pre-training normalised with.
         folder: the planned run folder; created once data and Trainer are ready.
     """
-    train = open_split(cfg.data, "train", train_transform(size, *statistics))
+    flip = dataset_info(cfg.data.dataset).mirrored
+    train = open_split(cfg.data, "train", train_transform(size, *statistics, flip=flip))
     val = open_split(cfg.data, "val", eval_transform(size, *statistics))
     for split, dataset in (("train", train), ("val", val)):
         if not dataset.has_labels:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from solo_intl import host
 from solo_intl.config import pretrain_settings, scale_learning_rate
+from solo_intl.config.baselines import check_batch
 from solo_intl.config.settings import count_labels
 from solo_intl.data import ImageDataset, WithIndex, eval_transform, normalization, open_split
 from solo_intl.engine.fit import fit
@@ -136,6 +137,7 @@ def prepare(cfg: DictConfig) -> Pretraining:
             f"but the training split has {len(train)} images; accepted: at most "
             f"{len(train) // trainer.world_size}"
         )
+    check_batch(cfg, trainer.world_size, len(train))
     seed_everything(cfg.seed, workers=True, verbose=False)
     try:
         model = host.METHODS[cfg.method](cfg)

@@ -10,6 +10,7 @@ Example:
 
 from solo_intl.evaluation.checkpoint import LoadedBackbone, backbone_state, load_backbone
 from solo_intl.evaluation.embed import FORMATS, write_embeddings
+from solo_intl.evaluation.export import LAYOUTS, Export, export_backbone
 from solo_intl.evaluation.features import Features, extract_features, raw_pixel_features
 from solo_intl.evaluation.knn import knn_accuracy, knn_scores
 from solo_intl.evaluation.linear_probe import LinearProbe, adam_probe
@@ -17,12 +18,15 @@ from solo_intl.evaluation.reading import Checkpoint, read_checkpoint
 
 __all__ = [
     "FORMATS",
+    "LAYOUTS",
     "Checkpoint",
+    "Export",
     "Features",
     "LinearProbe",
     "LoadedBackbone",
     "adam_probe",
     "backbone_state",
+    "export_backbone",
     "extract_features",
     "knn_accuracy",
     "knn_scores",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from solo_intl.data import dataset_info
 from solo_intl.errors import UserError, not_accepted
+from solo_intl.evaluation.architecture import resnet_architecture
 from solo_intl.evaluation.reading import Checkpoint, first_few, read_checkpoint
 
 # solo-learn HEAD, this project and the INTL authors say backbone; solo-learn 1.0.2 says encoder.
@@ -33,6 +34,7 @@ class LoadedBackbone:
         features_dim: width of the features.
         cfg: the config the network was built from; `cfg.image_size` is always there.
         path: the file the weights come from.
+        network: "online" or "momentum".
 
     Example:
         >>> LoadedBackbone(nn.Flatten(), 48, OmegaConf.create({}), Path("last.ckpt")).features_dim
@@ -43,6 +45,7 @@ class LoadedBackbone:
     features_dim: int
     cfg: DictConfig
     path: Path
+    network: str = "online"
 
 
 def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str, Tensor]:
@@ -76,7 +79,7 @@ def backbone_state(checkpoint: Checkpoint, network: str = "online") -> dict[str,
     if network == "momentum":
         raise UserError(
             f"{checkpoint.path}: found no momentum network (keys {first_few(list(state))}); "
-            "accepted: network 'online', or the checkpoint of a momentum method"
+            "accepted: network 'online' (use_momentum=false), or the checkpoint of a momentum method"
         )
     return dict(state)
 
@@ -98,13 +101,13 @@ def load_backbone(
     """Build the network a checkpoint was trained with and load all of its weights, strictly.
 
     The pretraining config inside the file decides the network. Other people's files have none: then
-    `backbone_cfg` and `data_cfg` do.
+    `backbone_cfg` and `data_cfg` do, and what they leave open the shapes of a ResNet's weights.
 
     Args:
         path: the checkpoint.
-        backbone_cfg: name, and optionally kwargs, stem ("auto", "cifar", "imagenet"), stem_stride, method.
-        data_cfg: dataset, and optionally image_size (default: the data set's own, else 224); "auto" chooses
-            the stem from them.
+        backbone_cfg: name, kwargs, stem ("auto", "cifar", "imagenet"), stem_stride, method. A ResNet needs
+            no name; "auto" takes the stem its first convolution has, or else one by data set and image size.
+        data_cfg: dataset, and optionally image_size (default: the data set's own, else 224).
         network: "online" or "momentum".
 
     Raises:
@@ -119,7 +122,7 @@ def load_backbone(
     """
     checkpoint = read_checkpoint(path)
     weights = backbone_state(checkpoint, network)
-    cfg = _network_cfg(checkpoint, backbone_cfg, data_cfg)
+    cfg = _network_cfg(checkpoint, weights, backbone_cfg, data_cfg)
     native = dataset_info(cfg.data.dataset).image_size
     # lazily: reading and refusing a file must work without solo-learn
     from solo_intl.host import build_backbone, image_size
@@ -127,24 +130,30 @@ def load_backbone(
     cfg.image_size = image_size(cfg) or int(cfg.data.get("image_size") or native or _DEFAULT_IMAGE_SIZE)
     backbone, features_dim = build_backbone(cfg)
     _load_strictly(backbone, weights, checkpoint.path, cfg)
-    return LoadedBackbone(backbone.eval().requires_grad_(False), features_dim, cfg, checkpoint.path)
+    return LoadedBackbone(backbone.eval().requires_grad_(False), features_dim, cfg, checkpoint.path, network)
 
 
 def _network_cfg(
-    checkpoint: Checkpoint, backbone_cfg: Mapping[str, Any] | None, data_cfg: Mapping[str, Any] | None
+    checkpoint: Checkpoint,
+    weights: Mapping[str, Tensor],
+    backbone_cfg: Mapping[str, Any] | None,
+    data_cfg: Mapping[str, Any] | None,
 ) -> DictConfig:
-    """method, backbone and data.dataset, from the file or else from the caller."""
+    """method, backbone and data.dataset, from the file or else from the caller and the weights' shapes."""
     if checkpoint.cfg is not None:
         cfg = OmegaConf.create(checkpoint.cfg)
     else:
-        backbone = {"kwargs": {}, "stem": "auto", "stem_stride": 1, **_plain(backbone_cfg)}
+        given = _plain(backbone_cfg)
+        if given.get("stem") == "auto":
+            del given["stem"]
+        backbone = {"kwargs": {}, "stem": "auto", "stem_stride": 1, **resnet_architecture(weights), **given}
         data = _plain(data_cfg)
         method = backbone.pop("method", "intl")
         cfg = OmegaConf.create({"method": method, "backbone": backbone, "data": data})
     for key, what in (("backbone.name", "resnet18"), ("data.dataset", "cifar10")):
         if OmegaConf.select(cfg, key) is None:
             raise UserError(
-                f"{key}: found none, and {checkpoint.path} holds no config that says it; "
+                f"{key}: found none, and {checkpoint.path} holds no config or shapes that say it; "
                 f"accepted: the value the network was trained with, for example {key}={what}"
             )
     return cfg

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from solo_intl.errors import UserError, not_accepted
 from solo_intl.evaluation.features import Features
+from solo_intl.evaluation.writing import write_all
 
 FORMATS = ("csv", "parquet")
 
@@ -67,7 +66,7 @@ def write_embeddings(
         writers = {
             "embeddings.parquet": lambda path: _write_parquet(path, features.names, labels, class_names, x)
         }
-    return _write_all(Path(out_dir), writers)
+    return write_all(Path(out_dir), writers)
 
 
 def _write_npy(path: Path, x: np.ndarray) -> None:
@@ -113,38 +112,3 @@ def _write_parquet(
 def _as_utf8(names: list[str]) -> list[str]:
     # parquet text is UTF-8 and nothing else: bytes that are not become \udcxx, which keeps names distinct
     return [name.encode("utf-8", "backslashreplace").decode("utf-8") for name in names]
-
-
-def _write_all(out_dir: Path, writers: dict[str, Callable[[Path], None]]) -> list[Path]:
-    """Write every file under a temporary name, then rename them all; on failure leave nothing new behind."""
-    created = not out_dir.exists()
-    temporary: dict[Path, Path] = {}
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        for name, write in writers.items():
-            if (out_dir / name).is_dir():
-                raise UserError(
-                    f"{out_dir / name}: found a folder; accepted: no such name, or a file to replace"
-                )
-            handle, temp = tempfile.mkstemp(dir=out_dir, prefix=".", suffix=f".{name}.tmp")
-            os.close(handle)
-            temporary[Path(temp)] = out_dir / name
-            write(Path(temp))
-        for temp_path, path in temporary.items():
-            temp_path.chmod(0o666 & ~_umask())  # mkstemp's own mode is private
-            temp_path.replace(path)
-    except BaseException as error:
-        for temp_path in temporary:
-            temp_path.unlink(missing_ok=True)
-        if created and out_dir.is_dir() and not any(out_dir.iterdir()):
-            out_dir.rmdir()
-        if isinstance(error, OSError):
-            raise UserError(f"{out_dir}: can't be written ({error.strerror or error})") from error
-        raise
-    return list(temporary.values())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import warnings
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from solo_intl.errors import UserError
 
-_ACCEPTED = "a checkpoint with a 'state_dict', or a bare state dict, saved by torch.save"
+_ACCEPTED = "a checkpoint with a 'state_dict' or 'model', or a bare state dict, saved by torch.save"
+SAFETENSORS = ".safetensors"
+_WEIGHTS = ("state_dict", "model")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint without running any code it may hold (`weights_only=True`), onto the CPU.
 
     Args:
-        path: a Lightning checkpoint, {"state_dict": ...}, or a bare state dict.
+        path: a Lightning checkpoint, {"state_dict": ...} or {"model": ...}, a bare state dict, or a
+            .safetensors file (with the config that `solo-intl export` puts into its metadata, if any).
 
     Raises:
         UserError: no such file, a folder, pickled code, a truncated or damaged file, or no state dict.
@@ -59,10 +64,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: found a folder; accepted: the path of a checkpoint file")
     if not path.is_file():
         raise UserError(f"{path}: found no such file; accepted: the path of a checkpoint file")
+    if path.suffix == SAFETENSORS:
+        return _read_safetensors(path)
     content = _load(path)
     state, cfg = content, None
-    if isinstance(content, dict) and "state_dict" in content:
-        state = content["state_dict"]
+    if isinstance(content, dict):
+        state = next((content[key] for key in _WEIGHTS if isinstance(content.get(key), dict)), content)
         ours = content.get("solo_intl")
         cfg = ours.get("cfg") if isinstance(ours, dict) else None
         cfg = cfg if isinstance(cfg, dict) else None
@@ -74,6 +81,21 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         )
         raise UserError(f"{path}: found {found} and no weights by name; accepted: {_ACCEPTED}")
     return Checkpoint({str(key): value for key, value in state.items()}, cfg, path)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
+        cfg = json.loads(metadata.get("config", "null"))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{path}: found a damaged or truncated file; accepted: a safetensors file") from error
+    if not state:
+        raise UserError(f"{path}: found no weights; accepted: a safetensors file with a backbone's weights")
+    return Checkpoint(state, cfg if isinstance(cfg, dict) else None, path)
 
 
 def first_few(names: Sequence[Any], limit: int = 3) -> str:

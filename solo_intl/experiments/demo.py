@@ -11,25 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from solo_intl import host
 from solo_intl.commands.report import percent, print_rows
 from solo_intl.config import SCRIPTS
-from solo_intl.data import eval_transform, normalization, open_split
 from solo_intl.engine.precision import cpu_computes_bf16, uses_gpu
-from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.engine.run_folder import environment, plan_run_folder, write_json
 from solo_intl.errors import UserError, not_accepted
-from solo_intl.evaluation import (
-    Features,
-    adam_probe,
-    extract_features,
-    knn_accuracy,
-    load_backbone,
-    raw_pixel_features,
-)
+from solo_intl.experiments.cell import judge, judge_pretrained, judge_untrained, raw_pixels, read_config
 from solo_intl.experiments.figures import demo_figure
 from solo_intl.register import register
 
@@ -57,27 +46,11 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
 
 def shipped_config(name: str, *overrides: str) -> DictConfig:
     """A shipped configuration, with the stem this machine can afford."""
-    with initialize_config_dir(str(SCRIPTS / "pretrain" / name), version_base="1.2"):
-        cfg = OmegaConf.create(host.plain(compose("intl", overrides=list(overrides))))
+    cfg = read_config(SCRIPTS / "pretrain" / name, "intl", list(overrides))
     if cfg.backbone.stem_stride == 1 and not (uses_gpu("auto") or cpu_computes_bf16()):
         cfg.backbone.stem_stride = 2
         print("This processor has no fast bf16: using fp32 and a stride-2 stem (a quarter of the work).")
     return cfg
-
-
-def _accuracies(train: Features, val: Features, seed: int) -> dict[str, float]:
-    return {
-        "knn": float(knn_accuracy(train, val, k=5)["top1"]),
-        "linear": float(adam_probe(train, val, seed=seed).metrics["top1"]),
-    }
-
-
-def _network_accuracies(cfg: DictConfig, backbone: Any, seed: int) -> dict[str, float]:
-    mean, std = normalization(cfg.data)
-    transform = eval_transform(cfg.augmentations[0].crop_size, mean, std)
-    splits = [open_split(cfg.data, split, transform) for split in ("train", "val")]
-    train, val = (extract_features(backbone, split) for split in splits)
-    return _accuracies(train, val, seed)
 
 
 def demo(arguments: Sequence[str]) -> Path:
@@ -90,18 +63,15 @@ def demo(arguments: Sequence[str]) -> Path:
     folder = plan_run_folder(options["dir"], "experiment", f"demo-{options['config']}")
     cfg.checkpoint.dir = str(folder)
 
-    raw = [raw_pixel_features(open_split(cfg.data, split)) for split in ("train", "val")]
+    raw = raw_pixels(cfg)
     results: dict[str, list[dict[str, float]]] = {name: [] for name in NETWORKS}
     runs = []
     for seed in range(options["seeds"]):
         cfg.seed, cfg.name = seed, f"intl-{options['config']}-seed{seed}"
-        results["raw pixels"].append(_accuracies(raw[0], raw[1], seed))
-        # the very weights that pre-training starts from
-        untrained = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).model.backbone
-        results["untrained ResNet-18"].append(_network_accuracies(cfg, untrained, seed))
-        run, final = pretrain(cfg)
-        trained = load_backbone(run / "checkpoints" / "last.ckpt").backbone
-        results["INTL ResNet-18"].append(_network_accuracies(cfg, trained, seed))
+        results["raw pixels"].append(judge(*raw, seed))
+        results["untrained ResNet-18"].append(judge_untrained(cfg))
+        accuracies, run, final = judge_pretrained(cfg)
+        results["INTL ResNet-18"].append(accuracies)
         runs.append({"folder": run.name, "seconds": final["seconds"], "epochs": final["epochs"]})
 
     rows = [_row(name, results[name]) for name in NETWORKS]

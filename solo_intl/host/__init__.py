@@ -14,6 +14,7 @@ from torch import nn
 
 from solo_intl.detect import HEAD, LEGACY, HostInfo, HostMissing, find_host, prefer
 from solo_intl.errors import UserError
+from solo_intl.host.convolution import install_products
 from solo_intl.host.mixin import CHECKPOINT_KEY, image_size, plain
 from solo_intl.host.stem import feature_size, install_stem, stem_kind, stem_stride
 
@@ -43,11 +44,37 @@ def method_keys(name: str) -> set[str]:
     return set(own) if own is not None else generation.method_keys(_BUNDLED[name])
 
 
+def takes_any_views(name: str) -> bool:
+    """Whether the loss of ``name`` takes two or more views of whatever sizes."""
+    return getattr(METHODS.get(name), "ANY_VIEWS", False)
+
+
+def uses_small_views(name: str) -> bool:
+    """Whether the loss of ``name`` sees views smaller than the first; other methods ignore them."""
+    return takes_any_views(name) or name in generation.SMALL_VIEW_METHODS
+
+
+class Views:
+    """solo-learn's transforms, from a PIL image to a list of tensors.
+
+    A spawned loader worker imports this module first, so that 1.0.2 finds what it needs to be imported.
+    """
+
+    def __init__(self, pipeline: Callable[[Any], list[Any]]) -> None:
+        self.pipeline = pipeline
+
+    def __call__(self, image: Any) -> list[Any]:
+        return self.pipeline(image)
+
+    def __repr__(self) -> str:
+        return repr(self.pipeline)
+
+
 def build_view(
     view: DictConfig, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Callable[[Any], list[Any]]:
     """``num_crops`` draws of one augmentation entry, as a callable from PIL image to a list of tensors."""
-    return generation.NCropAugmentation(generation.build_view(view, mean, std), view.num_crops)
+    return Views(generation.NCropAugmentation(generation.build_view(view, mean, std), view.num_crops))
 
 
 def build_views(
@@ -55,7 +82,7 @@ def build_views(
 ) -> Callable[[Any], list[Any]]:
     """All views of one image, in the order of the ``augmentations`` list."""
     pipelines = [build_view(view, mean, std) for view in views]
-    return generation.FullTransformPipeline(pipelines)
+    return Views(generation.FullTransformPipeline(pipelines))
 
 
 def build_backbone(cfg: DictConfig) -> tuple[nn.Module, int]:
@@ -80,6 +107,7 @@ def build_backbone(cfg: DictConfig) -> tuple[nn.Module, int]:
         raise UserError(f"backbone.kwargs: found {kwargs}; {name} says: {error}") from None
     kind = stem_kind(backbone, cfg.data.dataset, image_size(cfg))
     install_stem(network, kind, stem_stride(backbone))
+    install_products(network)
     return network, feature_size(network)
 
 
@@ -96,6 +124,7 @@ __all__ = [
     "HostInfo",
     "HostMissing",
     "LinearModel",
+    "Views",
     "build_backbone",
     "build_view",
     "build_views",
@@ -103,4 +132,6 @@ __all__ = [
     "image_size",
     "method_keys",
     "plain",
+    "takes_any_views",
+    "uses_small_views",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from solo_intl.host.barlow import MendBarlow
 from solo_intl.host.knn import mended_knn
 from solo_intl.host.mixin import HostMixin, LinearMixin, plain
 from solo_intl.host.standins import quiet_imports
@@ -18,6 +19,7 @@ with quiet_imports():
     import solo.methods as solo_methods
     from solo.data import pretrain_dataloader as solo_views
     from solo.methods import base as solo_base
+    from solo.methods.barlow_twins import BarlowTwins as SoloBarlowTwins
     from solo.methods.linear import LinearModel as SoloLinearModel
     from solo.utils.knn import WeightedKNNClassifier
 
@@ -25,6 +27,7 @@ FullTransformPipeline = solo_views.FullTransformPipeline
 NCropAugmentation = solo_views.NCropAugmentation
 BACKBONES: tuple[str, ...] = tuple(solo_base.BaseMethod._BACKBONES)
 SOLO_METHODS: dict[str, type] = solo_methods.METHODS
+SMALL_VIEW_METHODS = ("byol", "simclr", "supcon", "swav")
 
 
 class BaseMethod(HostMixin, solo_base.BaseMethod):
@@ -52,7 +55,8 @@ class LinearModel(LinearMixin, SoloLinearModel):
 
 def adapt(method: type) -> type:
     """A bundled method with the host's mends."""
-    return type(method.__name__, (HostMixin, method), {"_knn_class": BaseMethod._knn_class})
+    mends = (MendBarlow,) if method is SoloBarlowTwins else ()
+    return type(method.__name__, (*mends, HostMixin, method), {"_knn_class": BaseMethod._knn_class})
 
 
 def new_network(name: str, method: str, kwargs: dict[str, Any], dataset: str) -> nn.Module:

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
 from solo_intl.errors import UserError
+from solo_intl.host.barlow import MendBarlow
 from solo_intl.host.knn import mended_knn
 from solo_intl.host.legacy_arguments import keyword_arguments, own_arguments
 from solo_intl.host.legacy_views import FullTransformPipeline, NCropAugmentation, build_view
@@ -22,6 +23,7 @@ from solo_intl.host.stem import CIFAR_DATASETS
 with legacy_imports():
     import solo.methods as solo_methods
     from solo.methods import base as solo_base
+    from solo.methods.barlow_twins import BarlowTwins as SoloBarlowTwins
     from solo.methods.dino import DINO as SoloDINO
     from solo.methods.linear import LinearModel as SoloLinearModel
     from solo.methods.wmse import WMSE as SoloWMSE
@@ -32,9 +34,11 @@ with legacy_imports():
 
 BACKBONES: tuple[str, ...] = tuple(solo_base.BaseMethod._SUPPORTED_ENCODERS)
 SOLO_METHODS: dict[str, type] = solo_methods.METHODS
+SMALL_VIEW_METHODS = ("byol", "simclr")
 
 __all__ = [
     "BACKBONES",
+    "SMALL_VIEW_METHODS",
     "SOLO_METHODS",
     "BaseMethod",
     "BaseMomentumMethod",
@@ -104,11 +108,6 @@ class _HeadSteps(LegacyFace):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(self.add_and_assert_specific_cfg(cfg))
-
-    def channels_last(self, X: torch.Tensor) -> torch.Tensor:
-        """The views in the layout of the weights."""
-        disabled = OmegaConf.select(self.cfg, "performance.disable_channel_last", default=False)
-        return X if disabled else X.to(memory_format=torch.channels_last)
 
     def forward(self, X: torch.Tensor) -> dict[str, Any]:
         return self.base_forward(self.channels_last(X))
@@ -214,7 +213,7 @@ class _MendDINO:
             LightningModule.clip_gradients(self, *args, **kwargs)
 
 
-_MENDS: dict[type, type] = {SoloWMSE: _MendWMSE, SoloDINO: _MendDINO}
+_MENDS: dict[type, type] = {SoloWMSE: _MendWMSE, SoloDINO: _MendDINO, SoloBarlowTwins: MendBarlow}
 
 
 def adapt(method: type) -> type:

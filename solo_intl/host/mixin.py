@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from torch import nn
 from torch.optim import Optimizer
 
+from solo_intl.host.convolution import install_products
 from solo_intl.host.optim import OptimSettings, make_optimizer, make_schedule
 from solo_intl.host.stem import install_stem, stem_kind, stem_stride
 
@@ -78,12 +79,12 @@ class HostMixin:
             super().__init__(cfg)
         self.unlabelled = bool(OmegaConf.select(cfg, "data.no_labels", default=False))
         self.cfg = cfg
-        self._install_stems()
+        self._prepare_networks()
         if knn.get("enabled"):
             self.knn_eval = True
             self.knn = self._knn_class(k=knn.get("k", 20), distance_fx=knn.get("distance_func", "euclidean"))
 
-    def _install_stems(self) -> None:
+    def _prepare_networks(self) -> None:
         backbone = plain(self.cfg.backbone)
         kind = stem_kind(backbone, self.cfg.data.dataset, image_size(self.cfg))
         online: nn.Module = self.backbone
@@ -93,6 +94,14 @@ class HostMixin:
             install_stem(momentum, kind, stem_stride(backbone))
             momentum.conv1.weight.data.copy_(online.conv1.weight.data)
             momentum.conv1.weight.requires_grad = False
+        for network in (online, momentum):
+            if network is not None:
+                install_products(network)
+
+    def channels_last(self, X: torch.Tensor) -> torch.Tensor:
+        """Images in the layout of the weights."""
+        disabled = OmegaConf.select(self.cfg, "performance.disable_channel_last", default=False)
+        return X if disabled else X.to(memory_format=torch.channels_last)
 
     def _base_shared_step(self, X: torch.Tensor, targets: torch.Tensor) -> dict[str, Any]:
         out = super()._base_shared_step(X, targets)

@@ -72,7 +72,9 @@ def _lars(groups: list[Group], settings: OptimSettings) -> Optimizer:
         # no weight decay and no adaptation: timm's LARS leaves a group alone when both are off
         groups = [
             {**group, "always_adapt": not group.get("name", "").endswith("_no_decay")}
-            for group in split_decay([{"name": "parameters", **group} for group in groups])
+            for group in split_decay(
+                [{"name": f"parameters{i}", **group} for i, group in enumerate(groups)]  # some have none
+            )
         ]
     else:
         kwargs["always_adapt"] = True

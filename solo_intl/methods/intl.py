@@ -57,13 +57,16 @@ def intl_defaults(cfg: DictConfig) -> DictConfig:
 
 
 class INTL(BaseMethod):
-    """Two views, one network: L = norm_mse(Zhat_1, Zhat_2) + beta (INTL(Zhat_1) + INTL(Zhat_2)).
+    """One network: L = mean over i >= 1 of norm_mse(Zhat_i, Zhat_0) + beta (INTL(Zhat_i) + INTL(Zhat_0)).
+
+    Two views or more, of any sizes; each is a forward pass of its own, so BatchNorm sees one view at a time.
 
     ``cfg.method_kwargs``: ``proj_hidden_dim``, ``proj_output_dim``, ``iterations`` (T, default 4), ``beta``
     (default: the paper's rule from the global batch), ``axis`` ("channel" or "batch").
     """
 
     METHOD_KWARGS = ("proj_hidden_dim", "proj_output_dim", "iterations", "beta", "axis")
+    ANY_VIEWS = True  # the loss takes every view, however many and of whatever size, from two on
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
@@ -97,6 +100,11 @@ class INTL(BaseMethod):
                 f"whitening cannot make all {m} eigenvalues equal; raise method_kwargs.proj_output_dim "
                 "or lower the batch"
             )
+        if (n := self.trainer.accumulate_grad_batches) > 1:
+            rank_zero_warn(
+                f"INTL: accumulate_grad_batches={n} adds up gradients; whitening and beta see the {m} images "
+                f"of one batch, not {n * m}; only a larger batch or more processes whiten more together"
+            )
         size = whitened_size(m, d, kwargs.axis)
         beta = kwargs.beta
         if beta is None:
@@ -113,20 +121,29 @@ class INTL(BaseMethod):
         out = super().forward(X)
         return {**out, "z": self.projector(out["feats"])}
 
+    def multicrop_forward(self, X: torch.Tensor) -> dict[str, Any]:
+        out = super().multicrop_forward(X)
+        return {**out, "z": self.projector(out["feats"])}
+
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self._loss_step(batch, batch_idx)
+
+    def _loss_step(self, batch: Any, batch_idx: int, target: torch.Tensor | None = None) -> torch.Tensor:
+        """INTL loss of every view in ``batch``, against ``target`` [m, d] or else against the first view."""
         out = super().training_step(batch, batch_idx)
         every = self.trainer.log_every_n_steps
         logging = every > 0 and (self.trainer.global_step + 1) % every == 0
         # looking for non-finite values waits for the device, so only on steps that wait to log anyway
         self.loss.check_finite = logging
         try:
-            intl = self.loss(out["z"])
+            intl = self.loss(out["z"], target)
         except ValueError as error:
             raise UserError(f"INTL, step {self.trainer.global_step}: {error}") from None
-        self._log_parts(intl, out["z"][0].shape)
+        # without a target `trace` adds up both views of a pair, so its floor is twice one view's
+        self._log_parts(intl, out["z"][0].shape, floors=2 if target is None else 1)
         return intl.loss + out["loss"]
 
-    def _log_parts(self, intl: INTLOutput, shape: torch.Size) -> None:
+    def _log_parts(self, intl: INTLOutput, shape: torch.Size, floors: int) -> None:
         kwargs = self.cfg.method_kwargs
         m, d = shape[0] * self.trainer.world_size, shape[1]
         size, rank = whitened_size(m, d, kwargs.axis), spectrum_rank(m, d, kwargs.axis)
@@ -135,8 +152,7 @@ class INTL(BaseMethod):
             "train_intl_loss": intl.loss,
             "train_invariance": intl.invariance,
             "train_trace": intl.trace,
-            # `trace` adds up both views of a pair, so its floor is twice one view's
-            "train_trace_excess": intl.trace - 2 * floor,
+            "train_trace_excess": intl.trace - floors * floor,
         }
         self.log_dict(
             {name: value.detach() for name, value in parts.items()},

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from solo_intl import host
 from solo_intl.config import pretrain_settings, scale_learning_rate
-from solo_intl.config.settings import data_as_pretrained, newest_checkpoint
+from solo_intl.config.evaluation import data_as_pretrained, newest_checkpoint
 from solo_intl.engine.precision import resolve_precision
 from solo_intl.engine.trainer import build_trainer
 from solo_intl.errors import UserError
@@ -63,11 +63,29 @@ def test_an_incomplete_view_is_named(make_cfg):
         pretrain_settings(cfg)
 
 
-def test_intl_takes_two_views_only(make_cfg):
-    cfg = make_cfg()
+@pytest.mark.parametrize("method", ["vicreg", "simsiam", "byol"])
+def test_bundled_methods_take_two_large_views_only(make_cfg, method: str):
+    cfg = make_cfg(method=method)
+    cfg.method_kwargs = {}
     cfg.augmentations[0].num_crops = 3
     with pytest.raises(
-        UserError, match="augmentations: found 3 large and 0 smaller views, accepted by intl: 2"
+        UserError, match=f"augmentations: found 3 large and 0 smaller views, accepted by {method}: 2"
+    ):
+        pretrain_settings(cfg)
+
+
+@pytest.mark.parametrize("method", ["intl", "intl_ema"])
+def test_intl_takes_any_views_from_two_on(make_cfg, method: str):
+    cfg = make_cfg(method=method)
+    cfg.augmentations[0].num_crops = 3
+    data = pretrain_settings(cfg).data
+    assert (data.num_large_crops, data.num_small_crops) == (3, 0)
+    cfg.augmentations = [{**cfg.augmentations[0], "crop_size": size, "num_crops": 1} for size in (16, 12)]
+    data = pretrain_settings(cfg).data
+    assert (data.num_large_crops, data.num_small_crops) == (1, 1)
+    cfg.augmentations = cfg.augmentations[:1]
+    with pytest.raises(
+        UserError, match=f"1 large and 0 smaller views, accepted by {method}: 2 or more of any"
     ):
         pretrain_settings(cfg)
 
@@ -75,7 +93,9 @@ def test_intl_takes_two_views_only(make_cfg):
 def test_transformers_get_the_crop_as_their_image_size(make_cfg):
     cfg = make_cfg()
     cfg.backbone = {"name": "vit_tiny", "kwargs": {"patch_size": 4}}
-    assert pretrain_settings(cfg).backbone.kwargs.img_size == 16
+    assert pretrain_settings(cfg).backbone.kwargs == {"patch_size": 4, "img_size": 16}
+    cfg.augmentations = [{**cfg.augmentations[0], "crop_size": size, "num_crops": 1} for size in (16, 12)]
+    assert pretrain_settings(cfg).backbone.kwargs.dynamic_img_size is True
 
 
 def test_every_method_knows_its_keys():

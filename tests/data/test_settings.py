@@ -47,7 +47,7 @@ from solo_intl.data import DATASETS, count_classes, open_split, registry, settin
         ({"dataset": "digits", "subset_seed": -1}, r"data\.subset_seed: found -1, accepted: an integer >= 0"),
         (
             {"dataset": "digits", "max_images": 5, "fraction": 0.5},
-            r"data\.fraction, data\.max_images: found 0\.5 and 5, accepted: one of the two",
+            r"data\.fraction, data\.max_images: found 0\.5 and 5, accepted: one of them",
         ),
         ({"dataset": "custom", "no_labels": "yes"}, r"data\.no_labels: found 'yes', accepted: true, false"),
         ({"dataset": "cifar10", "download": 1}, r"data\.download: found 1, accepted: true, false"),

@@ -118,3 +118,49 @@ def test_more_than_there_are(tmp_path: Path) -> None:
     write_class_folders(tmp_path, {"a": 3})
     with refused(r"data\.max_images: found 4, accepted: 1 to 3 \(all there are\)"):
         open_split({"dataset": "custom", "train_path": tmp_path, "max_images": 4}, "train")
+
+
+@pytest.mark.parametrize("lines", [["b/002.png", "a/001.png"], ["b_2.png", "a_1.png"]])
+def test_a_list_keeps_the_images_it_names(tmp_path: Path, lines: list[str]) -> None:
+    root = write_class_folders(tmp_path / "train", {"a": 5, "b": 5})
+    if "b_2.png" in lines:  # as in ImageNet, whose file names are unique
+        (root / "b" / "002.png").rename(root / "b" / "b_2.png")
+        (root / "a" / "001.png").rename(root / "a" / "a_1.png")
+    file = tmp_path / "list.txt"
+    file.write_text("\r\n".join([*lines, "", ""]))
+    cfg = {"dataset": "custom", "train_path": root, "val_path": root, "subset_file": str(file)}
+    some = open_split(cfg, "train")
+    assert [name.rpartition("/")[2] for name in some.names] == [
+        line.rpartition("/")[2] for line in lines[::-1]
+    ]
+    assert [some.classes[label] for label in some.labels] == ["a", "b"]
+    assert len(open_split(cfg, "val")) == 10
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n\n", "found '' in .*list.txt, no name at all"),
+        (b"train/00001\ncat.png\ndog.png", r"found 'cat.png' in .*, not in data.train_path \(2 such\)"),
+        (b"00001\ntrain/00001", r"found '00001' in .*, listed twice \(2 such\)"),
+        (b"\xff\xfe", r"can't read .*list.txt \(no UTF-8 text\)"),
+        (None, r"can't read .*list.txt \(No such file or directory\)"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "list.txt").write_bytes(content)
+    with refused(f"data.subset_file: {message}"):
+        open_split({"dataset": "digits", "subset_file": tmp_path / "list.txt"}, "train")
+
+
+def test_a_file_name_of_several_images_is_refused(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "train", {"a": 2, "b": 1})
+    (tmp_path / "list.txt").write_text("001.png\n000.png\n")
+    with refused("found '000.png' in .*, the name of several images"):
+        open_split({"dataset": "custom", "train_path": root, "subset_file": tmp_path / "list.txt"}, "train")
+
+
+def test_one_way_to_say_a_subset(tmp_path: Path) -> None:
+    with refused("data.fraction, data.subset_file: found 0.1 and list.txt, accepted: one of them"):
+        open_split({"dataset": "digits", "fraction": 0.1, "subset_file": "list.txt"}, "train")

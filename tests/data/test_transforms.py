@@ -78,6 +78,18 @@ def test_training_crops_and_flips_at_random() -> None:
     assert flip.p == 0.5 and 0 < falling < 40
 
 
+def test_training_without_flips_and_with_larger_crops() -> None:
+    torch.manual_seed(0)
+    transform = train_transform(32, ZERO, ONE, min_scale=0.45, flip=False)
+    ramp = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))).convert("RGB")
+    assert all(bool(transform(ramp)[0, 0, 0] < transform(ramp)[0, 0, -1]) for _ in range(40))
+    assert transform.transforms[0].scale == (0.45, 1.0)
+
+
+def test_only_digits_change_their_class_in_a_mirror() -> None:
+    assert [name for name, info in DATASETS.items() if not info.mirrored] == ["digits"]
+
+
 @pytest.mark.parametrize("name", [name for name in DATASETS if name != "custom"])
 def test_a_known_data_set_keeps_its_statistics(name: str) -> None:
     expected = (DATASETS[name].mean, DATASETS[name].std)

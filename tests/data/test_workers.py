@@ -11,6 +11,7 @@ from data_files import write_class_folders, write_h5
 from torch.utils.data import ConcatDataset, DataLoader
 
 from solo_intl.data import WithIndex, open_split
+from solo_intl.host import build_views
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -38,3 +39,13 @@ def test_the_same_from_two_workers(tmp_path: Path, start: str) -> None:
     for (index, image, label), (index_here, image_here, label_here) in zip(there, here, strict=True):
         assert (index, label) == (index_here, label_here)
         assert np.array_equal(image, image_here)
+
+
+def test_solo_learns_views_from_a_spawned_worker(make_cfg) -> None:
+    # where processes are spawned (macOS, Windows), the worker starts without anything that imports 1.0.2
+    views = build_views(list(make_cfg().augmentations), (0.5,) * 3, (0.5,) * 3)
+    train = WithIndex(open_split({"dataset": "digits", "max_images": 4}, "train", views))
+    (batch,) = DataLoader(train, 4, num_workers=1, multiprocessing_context="spawn")
+    indices, images, _ = batch
+    assert indices.tolist() == [0, 1, 2, 3]
+    assert [tuple(view.shape) for view in images] == [(4, 3, 16, 16)] * 2

@@ -165,29 +165,30 @@ def test_the_config_in_the_file_decides_the_network(tmp_path: Path) -> None:
     assert loaded.cfg.image_size == 96
 
 
-def test_the_data_set_decides_the_stem_when_the_file_does_not(tmp_path: Path) -> None:
+def test_the_first_convolution_decides_the_stem_when_the_file_does_not(tmp_path: Path) -> None:
     network = small_stem()
     path = save({"state_dict": prefixed(network, "encoder.")}, tmp_path)
     for backbone_cfg, data_cfg, size in (
         (RESNET, {"dataset": "cifar10"}, 32),
         (OmegaConf.create(RESNET), OmegaConf.create({"dataset": "custom", "image_size": 48}), 48),
         ({**RESNET, "stem": "cifar"}, FOLDER, 224),
+        ({**RESNET, "stem": "auto"}, FOLDER, 224),
     ):
         loaded = load_backbone(path, backbone_cfg=backbone_cfg, data_cfg=data_cfg)
         same_features(loaded.backbone, network)
         assert loaded.cfg.image_size == size
     message = refusal(
-        lambda: load_backbone(path, backbone_cfg=RESNET, data_cfg=FOLDER),
+        lambda: load_backbone(path, backbone_cfg={**RESNET, "stem": "imagenet"}, data_cfg=FOLDER),
         r"1 of another shape \(conv1.weight \[64, 3, 3, 3\] for \[64, 3, 7, 7\]\)",
     )
-    assert "backbone.stem=auto" in message
+    assert "backbone.stem=imagenet" in message
 
 
 @pytest.mark.parametrize("extra", [{}, {"solo_intl": {"host": {}}}, {"solo_intl": "1.0"}])
 def test_without_a_config_the_network_must_be_named(
     extra: dict[str, Any], online: nn.Module, tmp_path: Path
 ) -> None:
-    path = save({"state_dict": prefixed(online, "backbone."), **extra}, tmp_path)
+    path = save({"state_dict": prefixed(online, "net."), **extra}, tmp_path)
     refusal(lambda: load_backbone(path), r"^backbone\.name: found none, and .*model\.ckpt holds no config")
     refusal(lambda: load_backbone(path, backbone_cfg=RESNET), r"^data\.dataset: found none")
     refusal(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from solo_intl.errors import UserError
@@ -121,6 +122,38 @@ def test_files_saved_without_checksums_are_read(tmp_path: Path) -> None:
     finally:
         torch.serialization.set_crc32_options(before)
     assert set(read_checkpoint(path).state_dict) == {"a"}
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_weights_under_either_key(key: str, tmp_path: Path) -> None:
+    path = save({key: {"conv1.weight": torch.arange(2)}, "epoch": 3}, tmp_path)
+    assert set(read_checkpoint(path).state_dict) == {"conv1.weight"}
+
+
+def test_a_weight_that_is_called_model_is_a_weight(tmp_path: Path) -> None:
+    path = save({"model": torch.zeros(1), "other": torch.zeros(1)}, tmp_path)
+    assert set(read_checkpoint(path).state_dict) == {"model", "other"}
+
+
+@pytest.mark.parametrize("config", [None, "{}", '{"method": "byol"}', "3"])
+def test_safetensors_with_and_without_our_config(config: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.arange(3)}, path, None if config is None else {"config": config})
+    checkpoint = read_checkpoint(path)
+    assert torch.equal(checkpoint.state_dict["a"], torch.arange(3))
+    assert checkpoint.cfg == {None: None, "{}": {}, "3": None}.get(config, {"method": "byol"})
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\xff" * 64, "half", "bad config", "no weights"])
+def test_safetensors_that_cannot_be_read(content: bytes | str, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    weights = {} if content == "no weights" else {"a": torch.randn(999)}
+    save_file(weights, path, {"config": "{" if content == "bad config" else "{}"})
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    if content == "half":
+        path.write_bytes(path.read_bytes()[:999])
+    refusal(lambda: read_checkpoint(path), "a.safetensors: found (a damaged|no weights)")
 
 
 def test_reading_runs_no_code(tmp_path: Path) -> None:

@@ -142,3 +142,12 @@ def test_mistakes_are_named(overrides: dict, message: str):
     with pytest.raises(UserError, match=message):
         config = settings(**overrides)
         make_schedule(make_optimizer([{"params": [parameter(2)]}], config), config, 10, 2)
+
+
+def test_nameless_groups_get_names_of_their_own_under_lars():
+    # Lightning's LearningRateMonitor refuses two groups of one name
+    kwargs = {"momentum": 0.9, "exclude_bias_n_norm": True}
+    groups = [{"params": [parameter(2, 2), parameter(2)]}, {"params": [parameter(2, 2)]}]
+    optimizer = make_optimizer(groups, settings(name="lars", kwargs=kwargs))
+    names = [group["name"] for group in optimizer.param_groups]
+    assert len(names) == len(set(names)) == 3

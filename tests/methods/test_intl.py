@@ -1,7 +1,8 @@
 """Claims: INTL trains through ResNet-18, ResNet-50 and ViT; what it logs is the loss of the embeddings it
 saw, its parts and the excess over the attainable floor; the rate starts at 0, peaks at base x batch / 256 and
 ends at a thousandth of that; it warns in one line where the method cannot work; it registers once; it keeps
-the paper's projector; label-free images train without NaN; a diverged run names the step."""
+the paper's projector; label-free images train without NaN; a diverged run names the step; batches whose
+gradients are accumulated are whitened one by one, which it says."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import csv
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from solo_intl import host, register
 from solo_intl.config import pretrain_settings
 from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.errors import UserError
-from solo_intl.losses import intl_loss_func, trace_loss_floor
+from solo_intl.losses import default_beta, intl_loss_func, trace_loss_floor
 from solo_intl.methods import INTL, projector
 
 VIT = {"name": "vit_tiny", "kwargs": {"patch_size": 4}}
@@ -109,6 +111,14 @@ def test_rates_that_the_configuration_states_win(make_cfg):
             "not smaller than the embedding size 16",
         ),
         ({"method_kwargs__beta": 0.0}, "beta is 0"),
+        (
+            {"accumulate_grad_batches": 3},
+            "accumulate_grad_batches=3 .* whitening and beta see the 16 images of one batch, not 48",
+        ),
+        (
+            {"accumulate_grad_batches": 2, "method": "intl_ema"},
+            "accumulate_grad_batches=2 .* whitening and beta see the 16 images of one batch, not 32",
+        ),
     ],
 )
 def test_warnings_are_one_line(make_cfg, overrides: dict, message: str):
@@ -118,6 +128,21 @@ def test_warnings_are_one_line(make_cfg, overrides: dict, message: str):
     texts = [str(w.message) for w in caught if "INTL:" in str(w.message)]
     assert len(texts) == 1
     assert "\n" not in texts[0]
+
+
+def test_accumulated_batches_are_whitened_one_by_one(make_cfg):
+    run = prepare(make_cfg(data__max_images=32, accumulate_grad_batches=2))
+    losses: list[torch.Tensor] = []
+
+    def compare(module: Any, args: Any, out: Any) -> None:
+        (views,) = (arg for arg in args if arg is not None)
+        assert [len(z) for z in views] == [16, 16]
+        torch.testing.assert_close(out.loss, intl_loss_func(views, beta=default_beta(16)).loss)
+        losses.append(out.loss)
+
+    run.model.loss.register_forward_hook(compare)
+    run.trainer.fit(run.model, run.train)
+    assert (len(losses), run.trainer.global_step) == (2, 1)
 
 
 def test_no_warning_on_sound_settings(make_cfg):

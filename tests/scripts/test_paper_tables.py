@@ -1,8 +1,9 @@
 """The shipped YAML against the paper, one test per cell.
 
 Claims: every value of Tables A, C, E and F and of the ImageNet settings (section E.2) is in the composed
-configs, and so are the linear and k-NN protocols (sections E.2, E.3). What the paper leaves out and its
-public code settles stands in tables of its own. "Projection layers: 3" is no key: the method fixes it.
+configs, and so are the linear, semi-supervised and k-NN protocols (sections E.2, E.3). What the paper
+leaves out and its public code settles stands in tables of its own. "Projection layers: 3" is no key: the
+method fixes it.
 """
 
 from __future__ import annotations
@@ -135,6 +136,29 @@ LINEAR_ADAM: Table = {
     "weight decay": ("optimizer.weight_decay", 5e-6),
     "batch size": ("optimizer.batch_size", 1000),
 }
+# Sections E.2 and, for EMA with multi-crop, its last paragraph; base rates of backbone and classifier.
+FINETUNE: Table = {
+    "epochs": ("max_epochs", 20),
+    "optimizer": ("optimizer.name", "sgd"),
+    "base lr of the classifier": ("optimizer.classifier_lr", 0.2),
+    "batch size": ("optimizer.batch_size", 256),
+    "weight decay": ("optimizer.weight_decay", 0),
+    "SGD momentum": ("optimizer.kwargs.momentum", 0.9),
+    "scheduler": ("scheduler.name", "warmup_cosine"),
+    "no warm-up": ("scheduler.warmup_epochs", 0),
+    "cosine to": ("scheduler.min_lr", 0.0),
+    "from the checkpoint": ("from_scratch", False),
+    "images of the run's seed": ("data.subset_seed", None),
+    "crops": ("crop_min_scale", 0.08),
+}
+FINETUNE_FROM_CODE: Table = {
+    "rate changes every": ("scheduler.interval", "epoch"),
+    "precision": ("precision", "32-true"),
+    "zero-init residual": ("backbone.kwargs.zero_init_residual", True),
+}
+# form -> base lr of the backbone; share of the labels by file name
+FINETUNE_BACKBONE_LR = {"": 0.006, "intl_ema_multicrop_": 0.004}
+LABELS = {"1percent": 0.01, "10percent": 0.1}
 KNN: Table = {
     "k": ("k", 5),
     "distance": ("distance", "euclidean"),
@@ -181,6 +205,22 @@ def cells() -> Iterator[Any]:
         yield from rows("linear, SGD", f"linear/{name}.yaml", LINEAR_SGD)
     for name in ("cifar/intl", "digits/intl", "fashion-mnist/intl", "default"):
         yield from rows("linear, Adam", f"linear/{name}.yaml", LINEAR_ADAM)
+    for form, rate in FINETUNE_BACKBONE_LR.items():
+        for share, fraction in LABELS.items():
+            own: Table = {
+                "base lr of the backbone": ("optimizer.lr", rate),
+                "share of the labels": ("data.fraction", fraction),
+                "backbone": ("backbone.name", "resnet50"),
+                "pre-trained by": ("pretrain_method", "intl_ema" if form else "intl"),
+            }
+            file = f"finetune/imagenet/{form}{share}.yaml"
+            yield from rows("semi-supervised", file, {**FINETUNE, **own})
+            yield from rows("public code", file, FINETUNE_FROM_CODE)
+    default: Table = {
+        "base lr of the backbone": ("optimizer.lr", 0.006),
+        "share of the labels": ("data.fraction", 0.1),
+    }
+    yield from rows("semi-supervised", "finetune/default.yaml", {**FINETUNE, **default})
     yield from rows("k-NN", "knn/default.yaml", KNN)
 
 
@@ -191,6 +231,22 @@ def test_cell(composed: Callable[..., DictConfig], file: str, key: str, expected
         found = OmegaConf.to_container(found)
     # The types too: "1e-4" left a string, or True for 1, would compare or fail in odd ways later.
     assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(("share", "fraction"), LABELS.items())
+def test_fashion_mnist_is_fine_tuned_at_the_papers_rates_per_step(
+    composed: Callable[..., DictConfig], share: str, fraction: float
+) -> None:
+    cfg, paper = (composed(f"finetune/{place}/{share}.yaml") for place in ("fashion-mnist", "imagenet"))
+    scale = cfg.optimizer.batch_size / 256
+    assert (cfg.optimizer.lr * scale, cfg.optimizer.classifier_lr * scale) == (0.006, 0.2)
+    assert cfg.data.fraction == fraction
+    assert cfg.scheduler == paper.scheduler
+    assert (cfg.max_epochs, cfg.optimizer.kwargs) == (paper.max_epochs, paper.optimizer.kwargs)
+    assert cfg.max_epochs % cfg.check_val_every_n_epoch == 0
+    pretrained = composed("pretrain/fashion-mnist/intl.yaml")
+    assert cfg.backbone == pretrained.backbone
+    assert cfg.crop_min_scale == pretrained.augmentations[0].rrc.crop_min_scale
 
 
 @pytest.mark.parametrize("file", [CIFAR, IMAGENET_100, *IMAGENET_FILES.values()])

@@ -1,7 +1,8 @@
 """solo-learn HEAD's own parsers read the shipped configs.
 
 Claim: for cifar, imagenet-100 and imagenet, with nothing but the data folders changed, the parsers accept the
-config, scale the learning rate by the global batch / 256 and count two large crops.
+config, scale the learning rate by the global batch / 256 and count two large crops, and
+four small ones with multi-crop.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ PRETRAIN = [
     "pretrain/cifar/intl.yaml",
     "pretrain/imagenet-100/intl.yaml",
     *(f"pretrain/imagenet/intl_{epochs}ep.yaml" for epochs in (100, 200, 400, 800)),
+    *(f"pretrain/imagenet/intl_{form}_100ep.yaml" for form in ("ema", "multicrop", "ema_multicrop")),
 ]
 LINEAR = [f"linear/{name}.yaml" for name in ("cifar/sgd", "cifar/intl", "imagenet-100/intl", "imagenet/intl")]
+LINEAR += ["linear/imagenet/intl_ema_multicrop.yaml"]
 
 
 def parsed(
@@ -53,7 +56,8 @@ def test_pretraining(composed: Callable[..., DictConfig], path: str, tmp_path: P
     scale = written.optimizer.batch_size / 256
     assert cfg.optimizer.lr == pytest.approx(written.optimizer.lr * scale, rel=1e-12)
     assert cfg.optimizer.classifier_lr == pytest.approx(0.1 * scale, rel=1e-12)
-    assert (cfg.data.num_large_crops, cfg.data.num_small_crops) == (2, 0)
+    small = 4 if "multicrop" in path else 0
+    assert (cfg.data.num_large_crops, cfg.data.num_small_crops) == (2, small)
     assert cfg.data.num_classes == {"cifar10": 10, "imagenet100": 100, "imagenet": 1000}[cfg.data.dataset]
     assert cfg.seed == written.seed
 

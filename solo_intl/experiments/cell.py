@@ -1,0 +1,66 @@
+"""One cell of a comparison: features of one network on one data set, judged by k-NN and a linear layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from solo_intl import host
+from solo_intl.data import eval_transform, normalization, open_split
+from solo_intl.engine.pretrain import prepare, pretrain
+from solo_intl.evaluation import (
+    Features,
+    adam_probe,
+    extract_features,
+    knn_accuracy,
+    load_backbone,
+    raw_pixel_features,
+)
+
+Accuracies = dict[str, float]  # "knn" and "linear", top-1 in percent
+
+
+def read_config(folder: Path, name: str, overrides: list[str] | None = None) -> DictConfig:
+    """The configuration that ``--config-path FOLDER --config-name NAME`` would give."""
+    with initialize_config_dir(str(folder), version_base="1.2"):
+        return OmegaConf.create(host.plain(compose(name, overrides=overrides or [])))
+
+
+def judge(train: Features, val: Features, seed: int) -> Accuracies:
+    """5-NN and the paper's CIFAR linear protocol (section E.3) on features of both splits."""
+    return {
+        "knn": float(knn_accuracy(train, val, k=5)["top1"]),
+        "linear": float(adam_probe(train, val, seed=seed).metrics["top1"]),
+    }
+
+
+def raw_pixels(cfg: DictConfig) -> tuple[Features, Features]:
+    """Both splits with their pixels as features."""
+    train, val = (raw_pixel_features(open_split(cfg.data, split)) for split in ("train", "val"))
+    return train, val
+
+
+def judge_network(cfg: DictConfig, backbone: nn.Module) -> Accuracies:
+    """Accuracies of a network's features under the evaluation transform of its configuration."""
+    mean, std = normalization(cfg.data, cfg.augmentations)
+    transform = eval_transform(cfg.augmentations[0].crop_size, mean, std)
+    train, val = (
+        extract_features(backbone, open_split(cfg.data, split, transform)) for split in ("train", "val")
+    )
+    return judge(train, val, cfg.seed)
+
+
+def judge_untrained(cfg: DictConfig) -> Accuracies:
+    """Accuracies of the very weights that pre-training with ``cfg`` starts from."""
+    model: Any = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).model
+    return judge_network(cfg, model.backbone)
+
+
+def judge_pretrained(cfg: DictConfig) -> tuple[Accuracies, Path, dict[str, Any]]:
+    """Pre-train with ``cfg``; accuracies, run folder, and the run's final figures."""
+    run, final = pretrain(cfg)
+    return judge_network(cfg, load_backbone(run / "checkpoints" / "last.ckpt").backbone), run, final

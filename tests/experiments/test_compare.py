@@ -1,0 +1,73 @@
+"""Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation, in its own process;
+a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
+missing; more methods and seeds may join; other settings under one name, and unknown methods, are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from solo_intl.cli import main
+
+TINY = (
+    "methods=[simsiam,wmse]",
+    "++overrides.data.max_images=64",
+    "++overrides.data.num_workers=0",
+    "++overrides.max_epochs=1",
+    "++overrides.optimizer.batch_size=32",  # less than W-MSE whitens, so that cell fails
+    "++overrides.precision=32-true",
+)
+
+
+def compare(folder: Path, *more: str) -> int:
+    return main(["compare", "--config-name", "digits", "name=tiny", f"checkpoint.dir={folder}", *TINY, *more])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("compare")
+    assert compare(place) == 0
+    return place
+
+
+def results(folder: Path) -> dict[str, list[dict]]:
+    return json.loads((folder / "compare" / "tiny" / "results.json").read_text())["results"]
+
+
+def test_every_cell_is_measured_or_says_why_not(folder: Path):
+    found = results(folder)
+    assert list(found) == ["raw pixels", "untrained", "simsiam", "wmse"]
+    for name in ("raw pixels", "untrained", "simsiam"):
+        (cell,) = found[name]
+        assert cell["seed"] == 0
+        assert set(cell["accuracies"]) == {"knn", "linear"}
+        assert all(0 <= value <= 100 for value in cell["accuracies"].values())
+    assert found["simsiam"][0]["pretraining"]["steps"] == 2
+    assert "optimizer.batch_size: found 32, accepted by wmse" in found["wmse"][0]["error"]
+    run = folder / "compare" / "tiny" / "cells" / "simsiam" / "seed0" / found["simsiam"][0]["run"]
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert found["untrained"][0]["accuracies"] != found["simsiam"][0]["accuracies"]
+
+
+def test_goes_on_where_it_stood(folder: Path, capsys: pytest.CaptureFixture[str]):
+    cells = folder / "compare" / "tiny" / "cells"
+    before = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
+    assert compare(folder, "methods=[simsiam,wmse,barlow_twins]") == 0
+    after = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
+    done_again = {file.parent.parent.name for file in after if after[file] != before.get(file)}
+    assert done_again == {"wmse", "barlow_twins"}
+    assert "5 cells, 3 finished before" in capsys.readouterr().out
+    assert "accuracies" in results(folder)["barlow_twins"][0]
+
+
+def test_other_settings_need_another_name(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert compare(folder, "++overrides.max_epochs=2") == 2
+    assert "holds a comparison with other overrides" in capsys.readouterr().err
+
+
+def test_unknown_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert compare(tmp_path, "methods=[simsian]") == 2
+    assert "methods: found 'simsian'" in capsys.readouterr().err
+    assert not (tmp_path / "compare").exists()
