@@ -9,58 +9,60 @@ import torch
 from torch import Tensor
 
 # A block of this many fp32 numbers stays in a core's cache from centring to the product that reads it.
-_BLOCK = 2**19
-_NARROWEST = 512  # columns; below, the products themselves slow down
+_BLOCK = 2**18
+_NARROWEST = 256  # columns; below, the products themselves slow down
+_PAD = 16  # rows a power of two apart would fall on the same few cache lines
 
 
 class Centring(NamedTuple):
-    """X_v = unit_v (z_v / 4 - first_v - mean_v), with largest magnitude between 1/2 and 2.
+    """X_v = unit_v z_v - shift_v - residual_v, of largest magnitude about 1.
 
-    The quarter keeps differences from overflowing. The shift by a row's first entry makes constant rows
-    exactly 0. Units are powers of two, which do not round. first, mean [n, m, 1]; unit [n, 1, 1].
+    Units are powers of two, which do not round. shift is the scaled mean, rounded; residual what rounding left
+    of the mean after it, to be known only once the shift is made. shift, residual [n, m, 1]; unit [n].
     """
 
-    first: Tensor
-    mean: Tensor
+    shift: Tensor
+    residual: Tensor
     unit: Tensor
-
-    @property
-    def slope(self) -> Tensor:
-        """dX / dz but for the mean, [n]."""
-        return self.unit.flatten() / 4
 
 
 def centring(zs: Sequence[Tensor]) -> Centring:
-    """For the views z [m, d], in two reads of each."""
-    first = torch.stack([z[:, :1] for z in zs]) / 4
-    mean, peak = torch.zeros_like(first), first.new_zeros(len(zs), 1, 1)
-    weight = first.new_full((zs[0].shape[1], 1), 1 / zs[0].shape[1])
-    for columns, block in _shifted(zs, first):
-        mean += block @ weight[columns]
-        low, high = torch.stack([torch.stack(view.aminmax()) for view in block]).unbind(1)
-        peak = torch.maximum(peak, torch.maximum(-low, high)[:, None, None])
-    # a shifted row holds a 0: its largest magnitude is within a factor of 2 of that after centring
+    """For the views z [m, d], the residual still zero."""
+    d = zs[0].shape[1]
+    weight = zs[0].new_full((d, 1), 1 / d)
+    mean = torch.stack([z @ weight for z in zs])
+    low, high = (torch.stack([f(z, 1, keepdim=True) for z in zs]) for f in (torch.amin, torch.amax))
+    # a row is constant where its ends are equal, and then becomes exactly 0, which its rounded mean might miss
+    mean = torch.where(low == high, low, mean)
+    peak = torch.maximum(-low, high).amax((1, 2))
     mantissa, _ = torch.frexp(peak)
-    unit = torch.where(peak == 0, 1.0, (2 * mantissa / peak).clamp(max=2.0**126))
-    return Centring(first, mean, unit)
+    # within normal numbers; times z cannot overflow
+    unit = torch.where(peak == 0, 1.0, (mantissa / peak).clamp(2.0**-126, 2.0**126))
+    return Centring(mean * unit[:, None, None], torch.zeros_like(mean), unit)
 
 
-def centred(zs: Sequence[Tensor], how: Centring | None) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of X [n, m, columns], each in the memory of the last; of z where there is nothing to do."""
-    for columns, block in _shifted(zs, None if how is None else how.first):
-        yield columns, block if how is None else block.sub_(how.mean).mul_(how.unit)
+def centred(
+    zs: Sequence[Tensor], how: Centring | None, *, measure_residual: bool = False
+) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of X [n, m, columns], each in the memory of the last; of z where there is nothing to do.
 
-
-def _shifted(zs: Sequence[Tensor], first: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+    With measure_residual they are blocks of X + residual, and once all are drawn the residual is known.
+    """
     (m, d), n = zs[0].shape, len(zs)
-    width = max(_NARROWEST, _BLOCK // (n * m)) if zs[0].device.type == "cpu" else d
-    memory = zs[0].new_empty(n * m * min(width, d))
+    width = min(d, max(_NARROWEST, _BLOCK // (n * m)) if zs[0].device.type == "cpu" else d)
+    memory = zs[0].new_empty(n, m, width + _PAD)
+    weight = zs[0].new_full((width, 1), 1 / d)
     for start in range(0, d, width):
         columns = slice(start, min(start + width, d))
-        block = memory[: n * m * (columns.stop - start)].view(n, m, -1)
+        block = memory[:, :, : columns.stop - start]
         for i, z in enumerate(zs):
-            if first is None:
+            if how is None:
                 block[i].copy_(z[:, columns])
             else:
-                torch.add(-first[i], z[:, columns], alpha=0.25, out=block[i])
+                torch.mul(z[:, columns], how.unit[i], out=block[i]).sub_(how.shift[i])
+        if how is not None:
+            if measure_residual:
+                how.residual.flatten(0, 1).addmm_(block.flatten(0, 1), weight[: block.shape[2]])
+            else:
+                block.sub_(how.residual)
         yield columns, block

@@ -17,6 +17,8 @@ from .centring import Centring, centred, centring
 from .newton import Newton, newton, newton_adjoint, symmetrised
 from .precision import gram_precision, without_autocast
 
+_ROWS = 128  # of a symmetric product made at once on a CPU; fewer slow it down
+
 Reference = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
 
 
@@ -34,14 +36,7 @@ class GramStatistics(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         (m, _), n = zs[0].shape, len(zs)
         how = centring(zs) if raw else None
-        with_first, gram = zs[0].new_zeros(m, n * m), zs[0].new_zeros(n, m, m)
-        for _, x in centred(zs, how):
-            with gram_precision(precision):
-                with_first.addmm_(x[0], x.flatten(0, 1).T)
-                gram[1:].baddbmm_(x[1:], x[1:].mT)
-        gram[0] = with_first[:, :m]
-        cross = torch.stack(with_first.split(m, dim=1)[1:])
-        del with_first
+        gram, cross = _grams(zs, how, precision)
         size = gram.new_ones(n)  # one over the Frobenius norm
         if raw:
             trace = gram.diagonal(dim1=1, dim2=2).sum(1)
@@ -80,6 +75,32 @@ class GramStatistics(torch.autograd.Function):
             return None, None, None, None, *_gradients(first, factors, zs, how)
 
 
+def _grams(zs: Sequence[Tensor], how: Centring | None, precision: str) -> tuple[Tensor, Tensor]:
+    """X_v X_v^T [n, m, m] and X_0 X_v^T [n - 1, m, m]; of a symmetric one the blocks above the diagonal."""
+    (m, d), n = zs[0].shape, len(zs)
+    rows = _ROWS if zs[0].device.type == "cpu" else m
+    with_first, gram = zs[0].new_zeros(m, n * m), zs[0].new_zeros(n, m, m)
+    for _, x in centred(zs, how, measure_residual=True):
+        stacked = x.flatten(0, 1)
+        with gram_precision(precision):
+            for start in range(0, m, rows):
+                chunk = slice(start, start + rows)
+                with_first[chunk, start:].addmm_(x[0, chunk], stacked[start:].T)
+                for own, view in zip(gram[1:], x[1:], strict=True):
+                    own[chunk, start:].addmm_(view[chunk], view[start:].T)
+    gram[0] = with_first[:, :m]
+    cross = torch.stack(with_first.split(m, dim=1)[1:])
+    for stop in range(rows, m, rows):
+        chunk = slice(stop - rows, stop)
+        gram[:, stop:, chunk] = gram[:, chunk, stop:].mT
+    if how is not None:
+        # (X + r 1^T)(X + r 1^T)^T = X X^T + d r r^T, for the rows of X sum to zero
+        r = how.residual
+        gram.baddbmm_(r, r.mT, alpha=-d)
+        cross.baddbmm_(r[:1].expand_as(r[1:]), r[1:].mT, alpha=-d)
+    return gram, cross
+
+
 def _differentiable(
     reference: Reference, zs: Sequence[Tensor], dnorms: Tensor, dproducts: Tensor
 ) -> list[Tensor | None]:
@@ -102,12 +123,13 @@ def _factors(
     """What the gradients are products of: dz_0 = F_0 [X_0; ...; X_n-1] and dz_v = F_v [X_0; X_v]."""
     p = values.p
     # norms = diag(P G P): dP = D V + V D with V = P G, symmetric, and dG = P D P
-    dp = px[first:] * (dnorms[first:, :, None] + dnorms[first:, None, :])
+    dp = px[first:] * dnorms[first:, :, None]
     # products_v = diag(P_0 C_v P_v): dP_v = sym(E P_0 C_v), dP_0 = sum_v sym(C_v P_v E), dC_v = P_0 E P_v
     half = 0.5 * dproducts[:, :, None]
-    dp[1 - first :] += symmetrised(right * half)
+    dp[1 - first :] += right * half
     if first == 0:
-        dp[:1] += symmetrised(torch.bmm(cross, p[1:] * half.mT).sum(0, keepdim=True))
+        dp[0] += torch.bmm(cross, p[1:] * half.mT).sum(0)
+    dp = symmetrised(dp)
     shared = torch.bmm(p[:1].expand_as(cross), p[1:] * dproducts[:, :, None])
     grad = newton_adjoint(Newton(*(t[first:] for t in values)), dp)
     del dp
@@ -121,7 +143,7 @@ def _factors(
     if first == 0:
         radial[0] += common.sum()
     grad.diagonal(dim1=1, dim2=2).sub_(radial[:, None])
-    factor = (size * how.slope)[:, None, None]
+    factor = (size * how.unit)[:, None, None]
     grad *= (size[:, None, None] * factor)[first:]
     return _rows(first, grad, shared * (size[0] * factor[1:]), shared.mul_(size[1:, None, None] * factor[0]))
 

@@ -15,6 +15,14 @@ def compute_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
 
 
+def small_enough_for_float64(m: int, device: torch.device) -> bool:
+    """Whether a batch of m images is so small that fp64 costs little more than fp32.
+
+    Its rounding would show most: nothing averages it over the rows, and over d only a little.
+    """
+    return m <= 32 and device.type != "mps"  # which has no fp64
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Switch autocast off for the device; devices that know no autocast (such as "meta") need nothing."""
     if not torch.amp.is_autocast_available(device.type):

@@ -167,8 +167,8 @@ class Products(TorchDispatchMode):
         if name in self.FIRST:
             a, b = args[self.FIRST[name] :][:2]
             work = a.numel() * b.shape[-1]
-            if b.shape[-1] == 1:
-                pass  # a matrix by a vector
+            if 1 in (*a.shape[-2:], b.shape[-1]):
+                pass  # a matrix by a vector, or of rank one
             elif max(*a.shape[-2:], b.shape[-1]) > self.m:
                 self.long += work
             else:
