@@ -17,8 +17,8 @@ _PAD = 16  # rows a power of two apart would fall on the same few cache lines
 class Centring(NamedTuple):
     """X_v = unit_v z_v - shift_v - residual_v, of largest magnitude about 1.
 
-    Units are powers of two, which do not round. shift is the scaled mean, rounded; residual what rounding left
-    of the mean after it, to be known only once the shift is made. shift, residual [n, m, 1]; unit [n].
+    Units are powers of two, which do not round. shift is the scaled mean, rounded; residual is what
+    rounding left of the mean, known only once the shift is made. shift, residual [n, m, 1]; unit [n].
     """
 
     shift: Tensor
@@ -32,7 +32,7 @@ def centring(zs: Sequence[Tensor]) -> Centring:
     weight = zs[0].new_full((d, 1), 1 / d)
     mean = torch.stack([z @ weight for z in zs])
     low, high = (torch.stack([f(z, 1, keepdim=True) for z in zs]) for f in (torch.amin, torch.amax))
-    # a row is constant where its ends are equal, and then becomes exactly 0, which its rounded mean might miss
+    # a row is constant where its ends are equal, and must become exactly 0: its rounded mean might miss it
     mean = torch.where(low == high, low, mean)
     peak = torch.maximum(-low, high).amax((1, 2))
     mantissa, _ = torch.frexp(peak)

@@ -130,8 +130,8 @@ def intl_loss_func(
         axis: "channel" or "batch", as in `iternorm`.
         check_finite: raise on NaN or infinite input, at the cost of waiting for the device.
         precision: of the products that make the Gram matrices, X X^T: "fp32", "bf16" (on a CPU) or "tf32" (on
-            CUDA). docs/loss.md bounds the error. All else is fp32, gradients' products included; with "fp32", up
-            to 32 images are computed in fp64, which costs them nothing.
+            CUDA). docs/loss.md bounds the error. All else is fp32, gradients' products included; with "fp32",
+            batches of at most 32 images are computed in fp64.
 
     Returns:
         INTLOutput(loss, invariance, trace): scalars, float64 if any input is float64, else float32.

@@ -34,10 +34,9 @@ class GramStatistics(torch.autograd.Function):
     def forward(
         reference: Reference, steps: int, raw: bool, precision: str, *zs: Tensor
     ) -> tuple[Tensor, ...]:
-        (m, _), n = zs[0].shape, len(zs)
         how = centring(zs) if raw else None
         gram, cross = _grams(zs, how, precision)
-        size = gram.new_ones(n)  # one over the Frobenius norm
+        size = gram.new_ones(len(zs))  # one over the Frobenius norm
         if raw:
             trace = gram.diagonal(dim1=1, dim2=2).sum(1)
             # a constant batch is selected away, gradient included, instead of divided by a padded trace

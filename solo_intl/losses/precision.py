@@ -16,9 +16,9 @@ def compute_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
 
 
 def small_enough_for_float64(m: int, device: torch.device) -> bool:
-    """Whether a batch of m images is so small that fp64 costs little more than fp32.
+    """Whether a batch of m images is small enough for fp64.
 
-    Its rounding would show most: nothing averages it over the rows, and over d only a little.
+    Rounding of the Gram matrices averages out over rows; in a small batch it shows. And fp64 costs it little.
     """
     return m <= 32 and device.type != "mps"  # which has no fp64
 

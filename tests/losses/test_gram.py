@@ -6,11 +6,13 @@
 3. in float32 the loss holds 1e-5 of its size and its gradient 1e-4 of its own, over spectra from flat to a
    condition of 1e16, collapse to rank 1 and 16 steps (rank 3: as the plain form does in float32);
 4. two views cost 7 products of m^2 d and 39 of m^3; n views 5n - 3 and 21n - 3; n with a target 4n + 1 and
-   20n + 8;
+   20n + 8; of the n or n + 1 Gram matrices only the blocks of 128 rows above the diagonal are made;
 5. nothing of size m x d is kept for the backward pass but the views themselves, and 18 matrices m x m are;
 6. with bf16 in the three products that make the Gram matrices, and in no other, loss and gradient hold 1e-3
    of their size over training-like spectra at d = 2048; torch's own setting is as it was
-   afterwards, and float64 as ever.
+   afterwards, and float64 as ever;
+7. up to 32 float32 images give the float64 loss and gradients, rounded once; 33 do not;
+8. rows whose mean is 1e5 times their spread are as well centred as the reference centres them.
 """
 
 from __future__ import annotations
@@ -187,6 +189,38 @@ def test_number_of_products(count: int, with_target: bool, long: int, short: int
     with Products(m) as products:
         from_gram(views, target, 4)[0].backward()
     assert (products.long, products.short) == (long * m * m * d, short * m**3)
+
+
+def test_gram_matrices_are_made_above_the_diagonal() -> None:
+    m, d = 256, 1024
+    views = leaves(draw(2, m, d), torch.float32)
+    with Products(m) as products:
+        from_gram(views, None, 4)[0].backward()
+    # of two blocks by two, three; and the cross product and the gradients in full
+    assert (products.long, products.short) == (int((2 * 3 / 4 + 1 + 4) * m * m * d), 39 * m**3)
+
+
+@pytest.mark.parametrize("axis", ["channel", "batch"])
+@pytest.mark.parametrize("m", [10, 32, 33])
+def test_small_batches_are_computed_in_float64(m: int, axis: str) -> None:
+    narrow = leaves(draw(2, m, 48), torch.float32)
+    wide = leaves(narrow)
+    found, exact = (intl_loss_func(zs, beta=0.1, axis=axis) for zs in (narrow, wide))
+    assert all(part.dtype == torch.float32 for part in found)
+    gradient, exact_gradient = gradients(found.loss, narrow), gradients(exact.loss, wide)
+    assert gradient.dtype == torch.float32
+    assert torch.equal(gradient, exact_gradient.float()) == (m <= 32)
+    if m <= 32:
+        assert all(part == exact_part.float() for part, exact_part in zip(found, exact, strict=True))
+
+
+def test_rows_far_from_zero_are_centred() -> None:
+    views = leaves([1e5 + z for z in draw(2, M, 256)], torch.float32)
+    exact = leaves(views)
+    expected = gradients(from_whitened(exact, None, 4)[0], exact)
+    found = gradients(from_gram(views, None, 4)[0], views)
+    reference = gradients(from_whitened(views, None, 4)[0], views)
+    assert (found - expected).norm() <= max(1e-5 * expected.norm(), 2 * (reference - expected).norm())
 
 
 TRAINING = ["flat", "power law", "condition 1e2", "condition 1e8", "rank 1 and a tenth"]
