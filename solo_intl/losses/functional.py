@@ -9,24 +9,21 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from .precision import compute_dtype, matmul, without_autocast
+from .precision import compute_dtype, small_enough_for_float64, without_autocast
 from .spectrum import resolve_beta
+from .statistics import statistics
 from .validation import (
     check_axis,
     check_embeddings,
     check_finite_values,
     check_iterations,
+    check_precision,
     check_views,
     named,
 )
-
-# In Sigma's null space P grows as 1.5^k and its cube multiplies rounding noise: run straight through, fp32
-# loses digits at T = 8 and overflows by T = 16. T steps are t steps, then T - t on the result, so a new start
-# from the data every few steps is the same function, without the growth.
-_STEPS_PER_COVARIANCE = 4
+from .whitening import normalise, whiten
 
 
 class INTLOutput(NamedTuple):
@@ -72,7 +69,8 @@ def iternorm(z: Tensor, *, iterations: int = 4, axis: str = "channel", check_fin
     if check_finite:
         check_finite_values([("z", z)])
     with without_autocast(z.device):
-        return _iternorm(z.to(compute_dtype([z])), steps, axis)
+        y = whiten(normalise(z.to(compute_dtype([z])), axis), steps)
+        return y * math.sqrt(z.shape[1 if axis == "channel" else 0] - 1)
 
 
 def trace_loss(z_hat: Tensor, *, axis: str = "channel") -> Tensor:
@@ -101,7 +99,9 @@ def trace_loss(z_hat: Tensor, *, axis: str = "channel") -> Tensor:
     check_axis(axis)
     check_embeddings(z_hat, "z_hat")
     with without_autocast(z_hat.device):
-        return _trace_loss(z_hat.to(compute_dtype([z_hat])), axis)
+        dim = 1 if axis == "channel" else 0
+        diagonal = z_hat.to(compute_dtype([z_hat])).square().sum(dim) / (z_hat.shape[dim] - 1)
+        return (1 - diagonal).square().sum()
 
 
 def intl_loss_func(
@@ -112,6 +112,7 @@ def intl_loss_func(
     iterations: int = 4,
     axis: str = "channel",
     check_finite: bool = False,
+    precision: str = "fp32",
 ) -> INTLOutput:
     """INTL loss of two or more views, or of one or more views against a momentum target.
 
@@ -128,6 +129,9 @@ def intl_loss_func(
         iterations: T >= 0 steps of IterNorm.
         axis: "channel" or "batch", as in `iternorm`.
         check_finite: raise on NaN or infinite input, at the cost of waiting for the device.
+        precision: of the products that make the Gram matrices, X X^T: "fp32", "bf16" (on a CPU) or "tf32" (on
+            CUDA). docs/loss.md bounds the error. All else is fp32, gradients' products included; with "fp32",
+            batches of at most 32 images are computed in fp64.
 
     Returns:
         INTLOutput(loss, invariance, trace): scalars, float64 if any input is float64, else float32.
@@ -136,7 +140,8 @@ def intl_loss_func(
     Raises:
         TypeError: views is no list or tuple of floating tensors; wrong type of target, beta or iterations.
         ValueError: too few views; shapes other than one [m, d] with m, d >= 2; iterations < 0; unknown axis;
-            beta not finite, or None at a whitened size <= 8; non-finite values if checked.
+            beta not finite, or None at a whitened size <= 8; non-finite values if checked; unknown precision,
+            or one that the device lacks.
 
     Example:
         >>> import torch
@@ -153,75 +158,19 @@ def intl_loss_func(
     check_axis(axis)
     check_views(views, target)
     m, d = views[0].shape
+    check_precision(precision, views[0].device)
     weight = resolve_beta(beta, m, d, axis)
     tensors = named(views, target)
     if check_finite:
         check_finite_values(tensors)
     dtype = compute_dtype(z for _, z in tensors)
     with without_autocast(views[0].device):
-        whitened = [_iternorm(z.to(dtype), steps, axis) for z in views]
-        traces = torch.stack([_trace_loss(z_hat, axis) for z_hat in whitened])
-        if target is None:
-            reference, others = whitened[0], whitened[1:]
-            trace = traces[1:].mean() + traces[0]
-        else:
-            reference, others = _iternorm(target.detach().to(dtype), steps, axis), whitened
-            trace = traces.mean()
-        invariance = torch.stack([_norm_mse(reference, z_hat) for z_hat in others]).mean()
-        return INTLOutput(invariance + weight * trace, invariance, trace)
-
-
-def _iternorm(z: Tensor, iterations: int, axis: str) -> Tensor:
-    dim = 1 if axis == "channel" else 0
-    zc = _unit_scale(_centre(_unit_scale(z), dim))
-    squared = zc.square().sum()
-    constant = squared == 0  # false for NaN, which must reach the loss
-    # y y^T = Sigma / tr Sigma; a constant batch is selected away instead of divided by a padded trace.
-    y = torch.where(constant, 0.0, zc / torch.where(constant, 1.0, squared).sqrt())
-    # P is a polynomial in y y^T and (y y^T)^k y = y (y^T y)^k: either Gram matrix will do; take the smaller.
-    tall = y.shape[0] > y.shape[1]
-    y = y.mT if tall else y
-    for done in range(0, iterations, _STEPS_PER_COVARIANCE):
-        y = matmul(_newton(matmul(y, y.mT), min(_STEPS_PER_COVARIANCE, iterations - done)), y)
-    return (y.mT if tall else y) * math.sqrt(z.shape[dim] - 1)
-
-
-def _newton(sigma: Tensor, steps: int) -> Tensor:
-    """P_steps of P_{k+1} = (3 P_k - P_k^3 sigma) / 2 from P_0 = I, steps >= 1."""
-    p = 1.5 * torch.eye(len(sigma), dtype=sigma.dtype, device=sigma.device) - 0.5 * sigma
-    for _ in range(steps - 1):
-        p = 1.5 * p - 0.5 * matmul(matmul(p, p), matmul(p, sigma))
-    return p
-
-
-def _centre(z: Tensor, dim: int) -> Tensor:
-    """z minus its mean. The shift by the first entry cancels (no gradient); it makes constants exactly 0."""
-    shifted = z - z.detach().narrow(dim, 0, 1)
-    return shifted - shifted.mean(dim, keepdim=True)
-
-
-def _unit_scale(z: Tensor) -> Tensor:
-    """z over a power of two (no rounding) that brings its largest magnitude into [1, 2).
-
-    IterNorm does not depend on the scale, so the factor is a constant to the gradient: no approximation.
-    """
-    peak = z.detach().abs().amax()
-    mantissa, _ = torch.frexp(peak)  # in [1/2, 1)
-    return z / torch.where(peak == 0, 1.0, peak / (2 * mantissa))
-
-
-def _trace_loss(z_hat: Tensor, axis: str) -> Tensor:
-    dim = 1 if axis == "channel" else 0
-    diagonal = z_hat.square().sum(dim) / (z_hat.shape[dim] - 1)
-    return (1 - diagonal).square().sum()
-
-
-def _norm_mse(a: Tensor, b: Tensor) -> Tensor:
-    return 2 - 2 * (_unit_rows(a) * _unit_rows(b)).sum(1).mean()
-
-
-def _unit_rows(x: Tensor) -> Tensor:
-    """Rows over their norms; zeros where the squared norm is zero or below the dtype's normal range."""
-    squared = x.square().sum(1, keepdim=True)
-    zero = squared < torch.finfo(x.dtype).tiny
-    return torch.where(zero, 0.0, x / torch.where(zero, 1.0, squared).sqrt())
+        ordered = [z.to(dtype) for z in (views if target is None else [target.detach(), *views])]
+        if precision == "fp32" and small_enough_for_float64(m, views[0].device):
+            ordered = [z.double() for z in ordered]
+        found = statistics(ordered, steps, axis, precision)
+        traces = (1 - found.diagonal).square().sum(1)
+        trace = traces[1:].mean() + (traces[0] if target is None else 0)
+        invariance = 2 - 2 * found.cosines().mean()
+        loss = invariance + weight * trace
+        return INTLOutput(loss.to(dtype), invariance.to(dtype), trace.to(dtype))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .distributed import gather_views
 from .functional import INTLOutput, intl_loss_func, iternorm
-from .validation import check_axis, check_beta, check_iterations
+from .validation import check_axis, check_beta, check_iterations, check_precision
 
 
 class IterNorm(nn.Module):
@@ -55,6 +55,7 @@ class INTLLoss(nn.Module):
             returns the same loss, and its embeddings' gradient is W times the one-process value, as
             DistributedDataParallel's mean over ranks expects. Without a process group it changes nothing.
         check_finite: raise on NaN or infinite input, at the cost of waiting for the device.
+        precision: "fp32", "bf16" or "tf32", of the products that make the Gram matrices (`intl_loss_func`).
 
     Shape:
         forward(views, target=None): each [m, d] -> INTLOutput of scalars.
@@ -82,6 +83,7 @@ class INTLLoss(nn.Module):
         gather_distributed: bool = False,
         *,
         check_finite: bool = False,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         check_axis(axis)
@@ -90,6 +92,8 @@ class INTLLoss(nn.Module):
         self.axis = axis
         self.gather_distributed = gather_distributed
         self.check_finite = check_finite
+        check_precision(precision)
+        self.precision = precision
 
     def forward(self, views: Sequence[Tensor], target: Tensor | None = None) -> INTLOutput:
         if self.gather_distributed:
@@ -101,10 +105,12 @@ class INTLLoss(nn.Module):
             iterations=self.iterations,
             axis=self.axis,
             check_finite=self.check_finite,
+            precision=self.precision,
         )
 
     def extra_repr(self) -> str:
         return (
             f"beta={self.beta}, iterations={self.iterations}, axis={self.axis!r}, "
             f"gather_distributed={self.gather_distributed}"
+            + (f", precision={self.precision!r}" if self.precision != "fp32" else "")
         )

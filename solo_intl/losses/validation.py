@@ -11,12 +11,27 @@ import torch
 from torch import Tensor
 
 AXES = ("channel", "batch")
+PRECISIONS = {"fp32": None, "bf16": "cpu", "tf32": "cuda"}  # and the device that knows it
 
 
 def check_axis(axis: Any) -> None:
     """Accept "channel" or "batch"; anything else is a ValueError."""
     if axis not in AXES:
         raise ValueError(f"axis must be one of {', '.join(map(repr, AXES))}; found {axis!r}")
+
+
+def check_precision(precision: Any, device: torch.device | None = None) -> None:
+    """Accept "fp32"; "bf16" on CPUs and "tf32" on CUDA devices, from the torch (2.9) that can set them."""
+    if precision not in list(PRECISIONS):
+        raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}; found {precision!r}")
+    if device is None or precision == "fp32":
+        return
+    if device.type != PRECISIONS[precision]:
+        raise ValueError(
+            f"precision {precision!r} needs {PRECISIONS[precision]} tensors; found them on {device.type}"
+        )
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        raise ValueError(f"precision {precision!r} needs torch 2.9 or later; found {torch.__version__}")
 
 
 def check_count(value: Any, name: str, *, minimum: int) -> int:

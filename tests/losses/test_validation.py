@@ -117,6 +117,20 @@ def test_beta(bad: Any, error: type[Exception], match: str) -> None:
         INTLLoss(beta=bad)
 
 
+def test_precision() -> None:
+    match = "precision must be one of 'fp32', 'bf16', 'tf32'; found 'fp16'"
+    with pytest.raises(ValueError, match=match):
+        intl_loss_func([Z, Z], beta=1.0, precision="fp16")
+    with pytest.raises(ValueError, match=match):
+        INTLLoss(precision="fp16")
+    with pytest.raises(ValueError, match="precision 'tf32' needs cuda tensors; found them on cpu"):
+        INTLLoss(beta=1.0, precision="tf32")([Z, Z])
+    assert repr(INTLLoss(precision="bf16")).endswith("gather_distributed=False, precision='bf16')")
+    wide = [torch.randn(32, 64) for _ in range(2)]
+    expected = intl_loss_func(wide, precision="bf16")
+    assert torch.equal(INTLLoss(precision="bf16")(wide).loss, expected.loss)
+
+
 def test_beta_must_be_given_for_small_sizes() -> None:
     views = zs((8, 32), (8, 32))
     with pytest.raises(ValueError, match=r"beta must be given.*whitened size > 8; found 8"):

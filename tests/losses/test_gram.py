@@ -1,0 +1,279 @@
+"""Claims about the loss from Gram matrices, beside the same loss read off what `iternorm` returns:
+
+1. in float64 the parts and the gradients are equal, for every number of steps up to 9, views, a target,
+   columns in one block or several, and whichever views need a gradient;
+2. a part alone may be differentiated, and a gradient may be differentiated again;
+3. in float32 the loss holds 1e-5 of its size and its gradient 1e-4 of its own, over spectra from flat to a
+   condition of 1e16, collapse to rank 1 and 16 steps (rank 3: as the plain form does in float32);
+4. two views cost 7 products of m^2 d and 39 of m^3; n views 5n - 3 and 21n - 3; n with a target 4n + 1 and
+   20n + 8; of the n or n + 1 Gram matrices only the blocks of 128 rows above the diagonal are made;
+5. nothing of size m x d is kept for the backward pass but the views themselves, and 18 matrices m x m are;
+6. with bf16 in the three products that make the Gram matrices, and in no other, loss and gradient hold 1e-3
+   of their size over training-like spectra at d = 2048; torch's own setting is as it was
+   afterwards, and float64 as ever;
+7. up to 32 float32 images give the float64 loss and gradients, rounded once; 33 do not;
+8. rows whose mean is 1e5 times their spread are as well centred as the reference centres them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from solo_intl.losses import intl_loss_func, iternorm, trace_loss
+
+Parts = tuple[Tensor, Tensor, Tensor]
+
+
+def from_whitened(views: list[Tensor], target: Tensor | None, steps: int) -> Parts:
+    first, *others = [
+        iternorm(z, iterations=steps) for z in (views if target is None else [target.detach(), *views])
+    ]
+    invariance = sum(2 - 2 * cosine_similarity(first, z, dim=1, eps=0).mean() for z in others) / len(others)
+    trace = sum(trace_loss(z) for z in others) / len(others)
+    trace = trace + trace_loss(first) if target is None else trace
+    return invariance + 0.1 * trace, invariance, trace
+
+
+def from_gram(views: list[Tensor], target: Tensor | None, steps: int) -> Parts:
+    return intl_loss_func(views, target, beta=0.1, iterations=steps)
+
+
+def draw(count: int, m: int, d: int, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    common = torch.randn(m, d, generator=generator, dtype=torch.float64) + 3
+    return [common + 0.3 * torch.randn(m, d, generator=generator, dtype=torch.float64) for _ in range(count)]
+
+
+def leaves(tensors: list[Tensor], dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    return [z.to(dtype).detach().requires_grad_() for z in tensors]
+
+
+def gradients(loss: Tensor, views: list[Tensor]) -> Tensor:
+    return torch.stack(torch.autograd.grad(loss, views))
+
+
+@pytest.mark.parametrize("count, with_target", [(2, False), (4, False), (1, True), (3, True)])
+@pytest.mark.parametrize("m, d", [(9, 20), (12, 12), (5, 1300)])
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_equals_the_loss_of_whitened_embeddings(
+    steps: int, m: int, d: int, count: int, with_target: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("solo_intl.losses.centring._BLOCK", 1)  # 256 columns at a time
+    monkeypatch.setattr("solo_intl.losses.gram._ROWS", 5)
+    views = leaves(draw(count + with_target, m, d))
+    target = views.pop() if with_target else None
+    found, expected = from_gram(views, target, steps), from_whitened(views, target, steps)
+    for part, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(part, other, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        gradients(found[0], views), gradients(expected[0], views), rtol=1e-9, atol=1e-11
+    )
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_a_view_may_need_no_gradient(frozen: int) -> None:
+    views = leaves(draw(3, 8, 20))
+    views[frozen].requires_grad_(False)
+    moving = [z for z in views if z.requires_grad]
+    found, expected = from_gram(views, None, 4)[0], from_whitened(views, None, 4)[0]
+    torch.testing.assert_close(gradients(found, moving), gradients(expected, moving))
+
+
+@pytest.mark.parametrize("part", [1, 2])
+@pytest.mark.parametrize("steps", [2, 4, 6])
+def test_a_part_alone_and_its_second_derivative(part: int, steps: int) -> None:
+    views = leaves(draw(2, 6, 15))
+    first = [gradients(f(views, None, steps)[part], views) for f in (from_gram, from_whitened)]
+    torch.testing.assert_close(*first)
+    second = []
+    for function in (from_gram, from_whitened):
+        gradient = torch.autograd.grad(function(views, None, steps)[part], views, create_graph=True)
+        torch.testing.assert_close(torch.stack(gradient), first[1])
+        second.append(gradients(sum((g**2).sum() for g in gradient), views))
+    torch.testing.assert_close(*second)
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_the_batch_axis_and_tall_batches_differentiate_twice(steps: int) -> None:
+    for axis, (m, d) in (("batch", (5, 9)), ("batch", (9, 5)), ("channel", (9, 5))):
+        views = leaves(draw(2, m, d))
+
+        def loss(*zs: Tensor, axis: str = axis) -> Tensor:
+            return intl_loss_func(zs, beta=0.1, iterations=steps, axis=axis).loss
+
+        assert torch.autograd.gradcheck(loss, views)
+        assert torch.autograd.gradgradcheck(loss, views, fast_mode=True)
+
+
+def with_spectrum(d: int, decay: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    def one() -> Tensor:
+        u, _, vh = torch.linalg.svd(torch.randn(M, d, dtype=torch.float64), full_matrices=False)
+        return u * decay(torch.linspace(0, 1, M, dtype=torch.float64)) @ vh
+
+    common = one()
+    return [common + 0.3 * one() for _ in range(2)]
+
+
+def near_rank_one(d: int, residual: float) -> list[Tensor]:
+    common = torch.randn(M, 1, dtype=torch.float64) @ torch.randn(1, d, dtype=torch.float64)
+    return [common + residual * torch.randn(M, d, dtype=torch.float64) for _ in range(2)]
+
+
+M = 64
+SPECTRA: dict[str, Callable[[int], list[Tensor]]] = {
+    "flat": lambda d: draw(2, M, d),
+    "mean 100 times the spread": lambda d: [z + 100 for z in draw(2, M, d)],
+    "power law": lambda d: with_spectrum(d, lambda t: 1 / (1 + 63 * t)),
+    "condition 1e2": lambda d: with_spectrum(d, lambda t: 10 ** (-t)),
+    "condition 1e8": lambda d: with_spectrum(d, lambda t: 10 ** (-4 * t)),
+    "condition 1e16": lambda d: with_spectrum(d, lambda t: 10 ** (-8 * t)),
+    "rank 3": lambda d: [z[:, :3] @ draw(1, 3, d, seed=1)[0] for z in draw(2, M, d)],
+    "rank 1 and a tenth": lambda d: near_rank_one(d, 1e-1),
+    "rank 1 and a thousandth": lambda d: near_rank_one(d, 1e-3),
+    "rows from 1 to 1e-6": lambda d: [z * torch.logspace(0, -6, M)[:, None] for z in draw(2, M, d)],
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 6, 8, 16])
+def test_float32_holds_over_conditionings(steps: int, name: str) -> None:
+    torch.manual_seed(0)
+    narrow = leaves(SPECTRA[name](256), torch.float32)
+    wide = leaves(narrow)
+    found, expected = from_gram(narrow, None, steps)[0], from_whitened(wide, None, steps)[0]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    exact = gradients(expected, wide)
+    allowed = 1e-4 * exact.norm()
+    if name == "rank 3":  # the rounding of the input itself is in Sigma's null space, and grows
+        allowed += 1.2 * (gradients(from_whitened(narrow, None, steps)[0], narrow) - exact).norm()
+    assert (gradients(found, narrow) - exact).norm() <= allowed
+
+
+class Products(TorchDispatchMode):
+    """Multiplications in the matrix products that run inside, by whether a side is longer than m."""
+
+    FIRST = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1}
+
+    def __init__(self, m: int) -> None:
+        super().__init__()
+        self.m, self.long, self.short = m, 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.rstrip("_")
+        if name in self.FIRST:
+            a, b = args[self.FIRST[name] :][:2]
+            work = a.numel() * b.shape[-1]
+            if 1 in (*a.shape[-2:], b.shape[-1]):
+                pass  # a matrix by a vector, or of rank one
+            elif max(*a.shape[-2:], b.shape[-1]) > self.m:
+                self.long += work
+            else:
+                self.short += work
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "count, with_target, long, short",
+    [(2, False, 7, 39), (4, False, 17, 81), (6, False, 27, 123), (1, True, 5, 28), (5, True, 21, 108)],
+)
+def test_number_of_products(count: int, with_target: bool, long: int, short: int) -> None:
+    m, d = 16, 40000
+    views = leaves(draw(count + with_target, m, d), torch.float32)
+    target = views.pop() if with_target else None
+    with Products(m) as products:
+        from_gram(views, target, 4)[0].backward()
+    assert (products.long, products.short) == (long * m * m * d, short * m**3)
+
+
+def test_gram_matrices_are_made_above_the_diagonal() -> None:
+    m, d = 256, 1024
+    views = leaves(draw(2, m, d), torch.float32)
+    with Products(m) as products:
+        from_gram(views, None, 4)[0].backward()
+    # of two blocks by two, three; and the cross product and the gradients in full
+    assert (products.long, products.short) == (int((2 * 3 / 4 + 1 + 4) * m * m * d), 39 * m**3)
+
+
+@pytest.mark.parametrize("axis", ["channel", "batch"])
+@pytest.mark.parametrize("m", [10, 32, 33])
+def test_small_batches_are_computed_in_float64(m: int, axis: str) -> None:
+    narrow = leaves(draw(2, m, 48), torch.float32)
+    wide = leaves(narrow)
+    found, exact = (intl_loss_func(zs, beta=0.1, axis=axis) for zs in (narrow, wide))
+    assert all(part.dtype == torch.float32 for part in found)
+    gradient, exact_gradient = gradients(found.loss, narrow), gradients(exact.loss, wide)
+    assert gradient.dtype == torch.float32
+    assert torch.equal(gradient, exact_gradient.float()) == (m <= 32)
+    if m <= 32:
+        assert all(part == exact_part.float() for part, exact_part in zip(found, exact, strict=True))
+
+
+def test_rows_far_from_zero_are_centred() -> None:
+    views = leaves([1e5 + z for z in draw(2, M, 256)], torch.float32)
+    exact = leaves(views)
+    expected = gradients(from_whitened(exact, None, 4)[0], exact)
+    found = gradients(from_gram(views, None, 4)[0], views)
+    reference = gradients(from_whitened(views, None, 4)[0], views)
+    assert (found - expected).norm() <= max(1e-5 * expected.norm(), 2 * (reference - expected).norm())
+
+
+TRAINING = ["flat", "power law", "condition 1e2", "condition 1e8", "rank 1 and a tenth"]
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_bf16_gram_matrices(name: str) -> None:
+    torch.manual_seed(0)
+    views = leaves(SPECTRA[name](2048), torch.float32)
+    exact, rough = (
+        intl_loss_func(views, beta=0.1, precision=precision).loss for precision in ("fp32", "bf16")
+    )
+    assert rough.item() == pytest.approx(exact.item(), rel=1e-3)
+    exact_gradient, gradient = gradients(exact, views), gradients(rough, views)
+    assert (gradient - exact_gradient).norm() <= 1e-3 * exact_gradient.norm()
+    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert not torch.equal(gradient, exact_gradient)
+    wide = leaves(views)
+    found = [intl_loss_func(wide, beta=0.1, precision=precision).loss for precision in ("fp32", "bf16")]
+    assert torch.equal(*found)
+
+
+def test_bf16_is_set_for_the_gram_matrices_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    m, d = 16, 40000
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
+    views = leaves(draw(2, m, d), torch.float32)
+
+    class During(Products):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if setting.fp32_precision != "bf16":
+                return func(*args, **(kwargs or {}))
+            return super().__torch_dispatch__(func, types, args, kwargs)
+
+    with During(m) as products:
+        intl_loss_func(views, precision="bf16").loss.backward()
+    assert (products.long, products.short) == (3 * m * m * d, 0)
+    assert setting.fp32_precision == before
+
+
+@pytest.mark.parametrize("d", [600, 3000])
+def test_bytes_kept_for_the_backward_pass(d: int) -> None:
+    m = 64
+    views = leaves(draw(2, m, d), torch.float32)
+    kept: dict[int, int] = {}
+
+    def pack(t: Tensor) -> Tensor:
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        from_gram(views, None, 4)
+    for z in views:
+        kept.pop(z.untyped_storage().data_ptr())
+    assert sum(kept.values()) // (4 * m * m) == 18
