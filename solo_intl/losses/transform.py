@@ -1,6 +1,6 @@
-"""Spectral transformations: any function of the covariance's eigenvalues as a whitening, and the power family.
+"""Any function of the covariance's eigenvalues as a whitening, and the power family.
 
-Source: "Modulate Your Spectrum in Self-Supervised Learning", ICLR 2024, of which IterNorm is one case (Theorem 1).
+Source: "Modulate Your Spectrum in Self-Supervised Learning", ICLR 2024; by Theorem 1 IterNorm is one of them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ def spectral_transform(z: Tensor, g: SpectralFunction, *, axis: str = "channel")
     """Multiply centred embeddings by g of their covariance, by eigendecomposition.
 
     Sigma = U diag(lambda) U^T, Zhat = U diag(g(lambda)) U^T Zc: the covariance of Zhat has the eigenvalues
-    lambda g(lambda)^2. g(lambda) = lambda^-1/2 is hard whitening; g(lambda) = f_T(lambda / tr) / sqrt(tr), with
-    tr the sum of all eigenvalues, is `iternorm`.
+    lambda g(lambda)^2. g(lambda) = lambda^-1/2 is hard whitening; g(lambda) = f_T(lambda / tr) / sqrt(tr),
+    with tr the sum of all eigenvalues, is `iternorm`.
 
     Args:
         z: embeddings [m, d], m images of d channels, any floating dtype.
         g: maps the eigenvalues [n], ascending, to n factors; it may use all of them, as IterNorm's trace.
             n is m for axis "channel" and d for "batch" (`whitened_size`).
-        axis: "channel" centres each row over its d channels, Sigma = Zc Zc^T / (d - 1) [m, m]; "batch" centres
-            each column over the m images, Sigma = Zc^T Zc / (m - 1) [d, d] and Zhat = Zc U diag(g) U^T.
+        axis: "channel" centres each row over its d channels, Sigma = Zc Zc^T / (d - 1) [m, m];
+            "batch" centres each column over the m images, Sigma = Zc^T Zc / (m - 1) [d, d] and
+            Zhat = Zc U diag(g) U^T.
 
     Returns:
         Transformed embeddings [m, d]; float64 for float64 input, else float32, under autocast too. Nothing is
@@ -77,8 +78,8 @@ def spectral_transform(z: Tensor, g: SpectralFunction, *, axis: str = "channel")
 def power_function(p: float) -> SpectralFunction:
     """g(lambda) = lambda^-p, for `spectral_transform`: eigenvalues become lambda^(1 - 2p).
 
-    p = 0 only centres, p = 1/2 is hard whitening. For p > 0 every eigenvalue must be positive: centring leaves
-    a zero one where `spectrum_rank` < `whitened_size`.
+    p = 0 only centres, p = 1/2 is hard whitening. For p > 0 every eigenvalue must be positive: centring
+    leaves a zero one where `spectrum_rank` < `whitened_size`.
 
     Raises:
         TypeError: p is not a number.

@@ -1,16 +1,16 @@
 """The paper's statements about IterNorm's spectrum and INTL, as properties.
 
-h_T is the eigenvalue map (`spectral_map`), F the trace loss as a function of the normalised spectrum x and the
-eigenvectors U. Strict inequalities that float64 rounds to equality are proved in exact rationals.
+h_T is the eigenvalue map (`spectral_map`), F the trace loss as a function of the normalised spectrum x and
+the eigenvectors U. Strict inequalities that float64 rounds to equality are proved in exact rationals.
 
 1. recurrence: h_T = x f_T^2 with the published f, and h_{k+1} = h_k (3 - h_k)^2 / 4; `spectral_map` is h_T;
 2. Proposition 1: on (0, 1), 0 < h_T < 1 and h_T increases strictly;
 3. Proposition 2: on (0, 1), h_{T+1} > h_T;
 4. concavity for T >= 1, and the published h_T'';
-5. Theorem 1: IterNorm makes h_T(lambda / tr) of each eigenvalue, to condition 1e12, whichever of m, d is larger;
+5. Theorem 1: IterNorm makes h_T(lambda / tr) of each eigenvalue, to condition 1e12, also for m > d;
 6. F is what `trace_loss` of `iternorm` computes;
-7. Theorem 2 for T >= 1: F is strictly convex on the simplex, its unique minimum is the uniform spectrum, where
-   the KKT conditions hold; at T = 0 all of it is false;
+7. Theorem 2 for T >= 1: F is strictly convex on the simplex, its unique minimum is the uniform spectrum,
+   where the KKT conditions hold; at T = 0 all of it is false;
 8. the floor: no batch is below it, and a uniform spectrum attains it, with and without rank deficit;
 9. centring bounds the rank by `spectrum_rank`;
 10. edges: T = 0, x = 0, x = 1, beyond 1.
@@ -249,7 +249,7 @@ def test_theorem_2_is_false_at_no_iterations() -> None:
 
 def kkt(shift: float) -> Callable[[int, int, int], None]:
     def statement(seed: int, n: int, iterations: int) -> None:
-        """At the minimum the gradient is the same in every direction: mu, the simplex constraint's multiplier."""
+        """The gradient is the same in every direction: the multiplier of the simplex's constraint."""
         vectors = orthonormal(n, n, torch.Generator().manual_seed(seed))
         x = torch.full((n,), 1 / n, dtype=torch.float64)
         x[0] += shift
@@ -261,8 +261,8 @@ def kkt(shift: float) -> Callable[[int, int, int], None]:
 
 
 def test_kkt_conditions_at_the_uniform_spectrum() -> None:
-    proved(kkt(0), seeds, st.integers(2, 64), some_steps)
-    refuted(kkt(0.1), seeds, st.integers(2, 64), some_steps)
+    proved(kkt(0), seeds, st.integers(2, 64), st.integers(1, 3))
+    refuted(kkt(0.1), seeds, st.integers(2, 64), st.integers(1, 3))
 
 
 def bridge(extra: int) -> Callable[[int, int, int, str], None]:
@@ -322,7 +322,7 @@ def rank_bound(fewer: int) -> Callable[[int, int, int, str], None]:
     def statement(seed: int, m: int, d: int, axis: str) -> None:
         z = torch.randn(m, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         centred = z - z.mean(1 if axis == "channel" else 0, keepdim=True)
-        assert torch.linalg.matrix_rank(centred) <= spectrum_rank(m, d, axis) - fewer
+        assert torch.linalg.matrix_rank(centred, atol=1e-9) <= spectrum_rank(m, d, axis) - fewer
 
     return statement
 

@@ -1,4 +1,4 @@
-"""Embeddings with a chosen spectrum, the trace loss as a function of the spectrum, and spectra of embeddings."""
+"""Embeddings with a chosen spectrum, the trace loss as a function of it, and spectra of embeddings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def orthonormal(n: int, r: int, generator: torch.Generator, *, centred: bool = F
 
 
 def harmonic_frame(n: int, r: int) -> Tensor:
-    """r orthonormal columns [n, r] in float64 whose rows all have the squared norm r / n (sines and cosines)."""
+    """r orthonormal columns [n, r] in float64, waves, so that every row has the squared norm r / n."""
     angles = 2 * math.pi / n * torch.arange(n, dtype=torch.float64)[:, None]
     k = torch.arange(1, r // 2 + 1, dtype=torch.float64)
     waves = [torch.cos(angles * k), torch.sin(angles * k)]
