@@ -101,7 +101,7 @@ def _simplex(g: torch.Generator, n: int) -> Tensor:
 
 
 def _theorem_2(settings: DictConfig) -> dict[str, Any]:
-    """Convexity along random segments, the minimum, the KKT residual; T = 0 with evenly mixed eigenvectors."""
+    """Convexity along random segments, minimum, KKT residual; T = 0 with evenly mixed eigenvectors."""
     g = _generator(settings)
     convex, excess, residual, spread_at_0 = math.inf, math.inf, 0.0, 0.0
     mixing = torch.eye(4, dtype=torch.float64) - 0.5  # a reflection with entries +-1/2

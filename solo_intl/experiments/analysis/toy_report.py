@@ -90,7 +90,7 @@ def _power_claim(runs: Runs) -> Claim:
         "power",
         "with un-normalised MSE only p = 1/2 keeps the variance of the output; other powers let it shrink",
         "ours",
-        "variance at the end over that at the start: 1 to 1 % for p = 1/2 in every seed, median below 1 for others",
+        "variance at the end over that at the start: within 1 % of 1 for p = 1/2, median below 1 for others",
         {key: spread(values) for key, values in kept.items()},
         all(abs(value - 1) < 0.01 for value in hard) and all(value < 1 for value in others),
     )
