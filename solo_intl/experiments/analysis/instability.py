@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -67,11 +67,10 @@ def cells(settings: DictConfig) -> dict[str, Cell]:
     }
 
 
-def load_images(settings: DictConfig) -> Tensor:
+@cache
+def load_images(dataset: str, max_images: int) -> Tensor:
     """Training images as grey values in [0, 1], [n, 1, height, width]."""
-    data = open_split(
-        {"dataset": settings.dataset, "max_images": settings.max_images}, "train", pil_to_tensor
-    )
+    data = open_split({"dataset": dataset, "max_images": max_images}, "train", pil_to_tensor)
     return torch.stack([data[i][0][:1] for i in range(len(data))]).float() / 255
 
 
@@ -104,7 +103,7 @@ def train(settings: DictConfig, method: str, d: int, seed: int) -> dict[str, Any
     A run breaks when the decomposition fails or when loss or gradient is not finite. Eigenvalues are those of
     the embedding's d x d covariance, in float64, of the batch that the step trains on.
     """
-    images = load_images(settings)
+    images = load_images(settings.dataset, settings.max_images)
     network = encoder(images[0].numel(), int(settings.hidden), d, seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     g = torch.Generator().manual_seed(seed)

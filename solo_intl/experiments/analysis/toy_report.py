@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.ticker import NullFormatter
 from omegaconf import DictConfig
 
 from solo_intl.experiments.analysis.claims import Claim, spread
@@ -126,6 +127,7 @@ def toy_figure(runs: Runs, data: dict[str, Any]) -> Any:
             for colour, (name, seeds) in zip(COLOURS, chosen, strict=False):
                 _draw(panel, seeds, which, colour, name)
             panel.set_yscale("log")
+            panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_title(f"{which}, {start}-conditioned start", fontsize=8)
             if column in (0, 2):
                 panel.set_ylabel("eigenvalues")
@@ -134,11 +136,12 @@ def toy_figure(runs: Runs, data: dict[str, Any]) -> Any:
         legends += [] if start == "ill" else [axes[1, column].get_legend_handles_labels()]
     last = axes[0, 3]
     last.axis("off")
-    handles, labels = ([*legends[0][i], *legends[1][i]] for i in (0, 1))
-    last.legend(handles, labels, fontsize=8, loc="upper left", frameon=False)
-    last.text(
-        0, 0, "median over the seeds; band: all seeds\nsolid: smaller, dotted: larger eigenvalue", fontsize=8
-    )
+    for place, title, entries in zip((0.0, 0.55), ("left panels", "right panels"), legends, strict=True):
+        legend = last.legend(*entries, fontsize=8, title=title, loc="upper left", bbox_to_anchor=(place, 1))
+        legend.set_frame_on(False)
+        last.add_artist(legend)
+    note = "median over the seeds; band: all seeds\nsolid: smaller, dotted: larger eigenvalue"
+    last.text(0, 0, note, fontsize=8)
     return figure
 
 
