@@ -64,7 +64,7 @@ def ablation_claims(runs: Runs, d: int) -> list[Claim]:
             "plain",
             "plain MSE collapses",
             "paper, D.2",
-            f"effective rank of the embedding at most {COLLAPSED} d = {COLLAPSED * d:g} at the end, in every seed",
+            f"effective rank of the embedding at most {COLLAPSED} d = {COLLAPSED * d:g} in every seed",
             spreads(ranks["embedding"]),
             all(value <= COLLAPSED * d for value in ranks["embedding"][PLAIN]),
         ),

@@ -1,4 +1,4 @@
-"""Does hard whitening break where INTL does not (D.3)? A small encoder trained with each, over sizes and seeds."""
+"""Does hard whitening break where INTL does not (D.3)? A small encoder, trained with each."""
 
 from __future__ import annotations
 
