@@ -17,6 +17,7 @@ from solo_intl import host
 from solo_intl.config.compose import config_folder
 from solo_intl.data import normalization, open_split
 from solo_intl.engine.precision import cpu_computes_bf16, uses_gpu
+from solo_intl.errors import UserError
 from solo_intl.experiments.analysis.ablation_report import (
     INTL,
     ITERNORM,
@@ -35,7 +36,14 @@ Loss = Callable[[list[Tensor]], Tensor]
 
 
 def variants(settings: DictConfig) -> dict[str, tuple[Loss, int]]:
-    """Name -> loss of two views, T (0 without whitening)."""
+    """Name -> loss of two views, T (0 without whitening).
+
+    Raises:
+        UserError: as many T as beta are needed.
+    """
+    if len(settings.iterations) != len(settings.betas):
+        found_betas = f"betas: found {len(settings.betas)}"
+        raise UserError(f"{found_betas}, accepted: one for each of the {len(settings.iterations)} iterations")
     found: dict[str, tuple[Loss, int]] = {}
     for t, beta in zip(settings.iterations, settings.betas, strict=True):
         found[f"{INTL} T={t}, beta={beta:g}"] = partial(_intl, iterations=int(t), beta=float(beta)), int(t)

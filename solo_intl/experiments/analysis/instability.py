@@ -13,6 +13,7 @@ from torch.nn import functional
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from solo_intl.data import open_split
+from solo_intl.errors import UserError
 from solo_intl.experiments.analysis.claims import Report
 from solo_intl.experiments.analysis.instability_report import (
     instability_claims,
@@ -59,6 +60,14 @@ def steps_of(settings: DictConfig, method: str, d: int) -> int:
 
 
 def cells(settings: DictConfig) -> dict[str, Cell]:
+    """A cell a method, size and seed.
+
+    Raises:
+        UserError: a size at which INTL's rule for beta gives nothing.
+    """
+    for key, least in (("dims", min(settings.dims)), ("batch_size", settings.batch_size)):
+        if least <= 8:
+            raise UserError(f"{key}: found {least}, accepted: more than 8, where INTL's rule for beta holds")
     return {
         f"{method}, d={d}, seed {seed}": partial(train, settings, method, d, seed)
         for method in METHODS

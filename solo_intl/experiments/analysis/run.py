@@ -33,8 +33,9 @@ def run_analysis(analysis: str, arguments: Sequence[str]) -> Path:
     """
     module = import_module(f"solo_intl.experiments.analysis.{analysis}")
     settings, folder = read_settings(analysis, arguments)
+    cells = module.cells(settings)  # first, so that a mistake writes nothing
     open_folder(folder, settings)
-    results = run_cells(folder / "cells", module.cells(settings))
+    results = run_cells(folder / "cells", cells)
     report: Report = module.report(results, settings)
     write_figure(report.figure, folder / analysis)
     _write_csv(folder / f"{analysis}.csv", report.rows)

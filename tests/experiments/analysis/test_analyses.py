@@ -25,7 +25,7 @@ TINY = {
     "theory": ["cases=12"],
     "toy": ["steps=4", "every=2", "seeds=[0,1]", "iternorm=[5]", "powers=[0.3,0.5]", "intl.betas=[1.0]"],
     "instability": [
-        *("dataset=digits", "max_images=60", "batch_size=16", "hidden=32", "dims=[4,8,16,24]"),
+        *("dataset=digits", "max_images=60", "batch_size=20", "hidden=32", "dims=[9,10,20,24]"),
         *("seeds=[0,1]", "steps=3", "longer=4", "steps_above=2", "every=2"),
     ],
     "ablation": [
@@ -114,14 +114,21 @@ def test_goes_on_where_it_stood(runs: dict[str, Path], capsys: pytest.CaptureFix
         (["toy", "steps=many"], "steps: found 'many', accepted: a whole number, such as"),
         (["toy", "size=huge"], "size: found 'huge', accepted: quick, full"),
         (["toy", "quick"], "found 'quick', accepted: KEY=VALUE"),
+        (["instability", "dims=[4]"], "dims: found 4, accepted: more than 8"),
+        (["ablation", "betas=[1.0]"], "betas: found 1, accepted: one for each of the 3 iterations"),
         (["toys"], "found 'toys', accepted: demo, theory, toy, instability, ablation (nearest: toy)"),
     ],
 )
 def test_mistakes_are_one_line(
-    arguments: list[str], message: str, runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    runs: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place = [f"dir={runs['toy'].parents[1]}"] if arguments[0] == "toy" else []
-    assert main(["experiment", *arguments[:1], *place, *arguments[1:]]) == 2
+    place = runs["toy"].parents[1] if arguments[0] == "toy" else tmp_path
+    assert main(["experiment", *arguments, *([f"dir={place}"] * (arguments != ["toys"]))]) == 2
+    assert not list(tmp_path.iterdir())
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

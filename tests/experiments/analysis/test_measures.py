@@ -25,7 +25,7 @@ from solo_intl.experiments.analysis.spectra import (
 from solo_intl.losses import power_function, spectral_transform
 
 SMALL = (
-    *("dataset=digits", "max_images=60", "batch_size=16", "hidden=32", "dims=[4,8,16,24]"),
+    *("dataset=digits", "max_images=60", "batch_size=20", "hidden=32", "dims=[9,10,20,24]"),
     *("seeds=[0]", "steps=2", "longer=2", "steps_above=2", "every=1"),
 )
 
@@ -58,9 +58,9 @@ def test_a_break_is_seen_and_counted() -> None:
     runs = {
         (method, d): [instability.train(settings, method, d, 0)]
         for method in instability.METHODS
-        for d in (4, 24)
+        for d in (9, 24)
     }
-    first = {run["log10_inverse_condition"][0] for (_, d), (run,) in runs.items() if d == 4}
+    first = {run["log10_inverse_condition"][0] for (_, d), (run,) in runs.items() if d == 9}
     assert len(first) == 1
     cholesky = runs["Cholesky", 24][0]
     assert cholesky["broke_at"] == 0
@@ -72,7 +72,7 @@ def test_a_break_is_seen_and_counted() -> None:
     assert claims["wider-Cholesky"].holds
     assert claims["wider-Cholesky"].measured["Cholesky, d=24"]["broke"] == 1
     assert claims["intl-batch"].holds
-    runs["INTL, batch", 4][0]["broke_at"] = 1
+    runs["INTL, batch", 9][0]["broke_at"] = 1
     assert not {claim.name: claim for claim in instability_claims(runs, settings)}["intl-batch"].holds
 
 
