@@ -59,7 +59,7 @@ def _intl(views: list[Tensor], iterations: int, beta: float) -> Tensor:
 
 def _plain(views: list[Tensor]) -> Tensor:
     """norm_mse of the embeddings as they are."""
-    return 2 - 2 * functional.cosine_similarity(*(z.float() for z in views)).mean()
+    return 2 - 2 * functional.cosine_similarity(views[0].float(), views[1].float()).mean()
 
 
 def cells(settings: DictConfig) -> dict[str, Cell]:
@@ -101,7 +101,7 @@ def train(settings: DictConfig, loss_of: Loss, iterations: int, seed: int) -> di
     device = torch.device("cuda" if uses_gpu("auto") else "cpu")
     backbone, features = host.build_backbone(cfg)
     network = nn.Sequential(backbone, two_layer(features, int(settings.hidden), int(settings.output)))
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, settings))
     fast = device.type == "cuda" or cpu_computes_bf16()

@@ -41,7 +41,7 @@ def cholesky_whitening(z: Tensor) -> Tensor:
 
 def _cosine_loss(whiten: Callable[[Tensor], Tensor], views: list[Tensor]) -> Tensor:
     """norm_mse of hard-whitened views."""
-    return 2 - 2 * functional.cosine_similarity(*map(whiten, views)).mean()
+    return 2 - 2 * functional.cosine_similarity(whiten(views[0]), whiten(views[1])).mean()
 
 
 METHODS: dict[str, Callable[[list[Tensor]], Tensor]] = {

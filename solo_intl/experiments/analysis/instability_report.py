@@ -33,77 +33,75 @@ def summary(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+Rule = Callable[[list[int], int], bool]  # steps at which runs broke, of how many runs
+
+
+def every_run(broken: list[int], of: int) -> bool:
+    return len(broken) == of
+
+
+def at_once(broken: list[int], of: int) -> bool:
+    return every_run(broken, of) and max(broken) < AT_ONCE
+
+
+def some_run(broken: list[int], of: int) -> bool:
+    return bool(broken)
+
+
+def three_to_four_in_ten(broken: list[int], of: int) -> bool:
+    return 0.3 <= len(broken) / of <= 0.4
+
+
+def no_run(broken: list[int], of: int) -> bool:
+    return not broken
+
+
 def instability_claims(runs: Runs, settings: DictConfig) -> list[Claim]:
     m = int(settings.batch_size)
+    dims = [int(d) for d in settings.dims]
 
     def claim(
-        name: str,
-        statement: str,
-        source: str,
-        criterion: str,
-        chosen: Callable[[str, int], bool],
-        holds: Callable[[list[dict[str, Any]]], bool],
+        name: str, statement: str, source: str, criterion: str, method: str, chosen: list[int], rule: Rule
     ) -> Claim:
-        found = {key: seeds for key, seeds in runs.items() if chosen(*key)}
-        measured = {f"{method}, d={d}": summary(seeds) for (method, d), seeds in found.items()}
-        every = [run for seeds in found.values() for run in seeds]
-        return Claim(name, statement, source, criterion, measured, bool(every) and holds(every))
+        measured = {f"{method}, d={d}": summary(runs[method, d]) for d in chosen}
+        every = [run for d in chosen for run in runs[method, d]]
+        broken = [run["broke_at"] for run in every if run["broke_at"] is not None]
+        return Claim(name, statement, source, criterion, measured, bool(every) and rule(broken, len(every)))
 
-    def broken(every: list[dict[str, Any]]) -> list[int]:
-        return [run["broke_at"] for run in every if run["broke_at"] is not None]
-
-    def share_is_3_to_4_in_10(every: list[dict[str, Any]]) -> bool:
-        return 0.3 <= len(broken(every)) / len(every) <= 0.4
-
+    wider, square = [d for d in dims if d > m], [d for d in dims if d == m]
+    half, narrower = [d for d in dims if 2 * d == m], [d for d in dims if 2 * d < m]
+    paper, ours = "paper, D.3", "ours"
     claims = []
     for method in (HARD, CHOLESKY):
+        hard = f"hard whitening by {method}"
+        soon = f"every run breaks within {AT_ONCE} steps"
         claims += [
-            claim(
-                f"wider-{method}",
-                f"hard whitening by {method} breaks at once for d > m",
-                "paper, D.3",
-                f"every run breaks within {AT_ONCE} steps",
-                lambda name, d, method=method: name == method and d > m,
-                lambda every: len(broken(every)) == len(every) and max(broken(every)) < AT_ONCE,
-            ),
+            claim(f"wider-{method}", f"{hard} breaks at once for d > m", paper, soon, method, wider, at_once),
             claim(
                 f"square-{method}",
-                f"hard whitening by {method} breaks for d = m",
-                "paper, D.3",
+                f"{hard} breaks for d = m",
+                paper,
                 "every run breaks",
-                lambda name, d, method=method: name == method and d == m,
-                lambda every: len(broken(every)) == len(every),
+                method,
+                square,
+                every_run,
             ),
             claim(
                 f"narrower-{method}",
-                f"hard whitening by {method} sometimes breaks for d < m / 2",
-                "paper, D.3",
+                f"{hard} sometimes breaks for d < m / 2",
+                paper,
                 "at least one run breaks",
-                lambda name, d, method=method: name == method and 2 * d < m,
-                lambda every: bool(broken(every)),
+                method,
+                narrower,
+                some_run,
             ),
         ]
-    claims.append(
-        claim(
-            "half",
-            f"at m = 2 d, 3 to 4 of 10 longer runs ({settings.longer} steps) by {HARD} break",
-            "paper, D.3",
-            "from 30 to 40 % of the runs break",
-            lambda name, d: name == HARD and 2 * d == m,
-            share_is_3_to_4_in_10,
-        )
-    )
+    longer = f"at m = 2 d, 3 to 4 of 10 longer runs ({settings.longer} steps) by {HARD} break"
+    share = "from 30 to 40 % of the runs break"
+    claims.append(claim("half", longer, paper, share, HARD, half, three_to_four_in_ten))
     for axis in ("batch", "channel"):
-        claims.append(
-            claim(
-                f"intl-{axis}",
-                f"INTL with {axis} whitening never breaks",
-                "ours",
-                "no run breaks",
-                lambda name, d, axis=axis: name == f"INTL, {axis}",
-                lambda every: not broken(every),
-            )
-        )
+        never = f"INTL with {axis} whitening never breaks"
+        claims.append(claim(f"intl-{axis}", never, ours, "no run breaks", f"INTL, {axis}", dims, no_run))
     return claims
 
 

@@ -39,7 +39,7 @@ def run_analysis(analysis: str, arguments: Sequence[str]) -> Path:
     report: Report = module.report(results, settings)
     write_figure(report.figure, folder / analysis)
     _write_csv(folder / f"{analysis}.csv", report.rows)
-    record = {
+    record: dict[str, Any] = {
         "analysis": analysis,
         "settings": OmegaConf.to_container(settings, resolve=True),
         "claims": [asdict(claim) for claim in report.claims],

@@ -25,7 +25,7 @@ def read_settings(analysis: str, arguments: Sequence[str]) -> tuple[DictConfig, 
         UserError: an unknown size or key, or a value of another kind than the YAML's.
     """
     own = {"size": "quick", "dir": "runs"}
-    changes = {}
+    changes: dict[str, str] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:

@@ -152,7 +152,8 @@ def _floor(settings: DictConfig) -> dict[str, Any]:
         for axis in AXES:
             z = embeddings_with(torch.ones(r, dtype=torch.float64), flat, r + 1, g, axis=axis)
             found = trace_loss(iternorm(z, axis=axis), axis=axis).item()
-            floor = trace_loss_floor(FLOOR_SIZE, rank=spectrum_rank(*z.shape, axis))
+            m, d = z.shape
+            floor = trace_loss_floor(FLOOR_SIZE, rank=spectrum_rank(m, d, axis))
             attained = max(attained, abs(found - floor))
             points.append([r, found])
     floors = [trace_loss_floor(FLOOR_SIZE, rank=r) for r in range(1, FLOOR_SIZE + 1)]

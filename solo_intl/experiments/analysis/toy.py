@@ -92,7 +92,7 @@ def train(
         batches = batches or list(torch.randperm(len(points), generator=g).split(settings.batch_size))
         x = points[batches.pop()]
         views = [transform(network(x + settings.noise * torch.randn(x.shape, generator=g))) for _ in range(2)]
-        loss = functional.mse_loss(*views)
+        loss = functional.mse_loss(views[0], views[1])
         if beta:
             loss = loss + beta * (trace_loss(views[0], axis="batch") + trace_loss(views[1], axis="batch"))
         optimizer.zero_grad()
