@@ -30,6 +30,6 @@ def panels(
 def write_figure(figure: Any, stem: Path) -> None:
     """Write STEM.png and STEM.svg, the same bytes for the same figure, and release it."""
     with plt.rc_context({"svg.hashsalt": "solo_intl", "svg.fonttype": "none"}):
-        figure.savefig(stem.with_suffix(".png"), dpi=130)
+        figure.savefig(stem.with_suffix(".png"), dpi=110)
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)

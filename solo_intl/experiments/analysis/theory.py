@@ -273,7 +273,7 @@ def _figure(results: dict[str, Any]) -> Any:
     convex.axvline(0.25, color="0.7", linewidth=0.8, zorder=0)
     convex.set(xlabel="first of four eigenvalues / trace", ylabel="trace loss")
     convex.set_title("Theorem 2: least at 1/4; flat at T = 0")
-    convex.legend(fontsize=7)
+    convex.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.4, 0.92))
     ranks = range(1, len(results["floor"]["floors"]) + 1)
     floor.plot(ranks, results["floor"]["floors"], color=COLOURS[0], label="floor, T = 4")
     r, found = zip(*results["floor"]["points"], strict=True)

@@ -136,10 +136,10 @@ def toy_figure(runs: Runs, data: dict[str, Any]) -> Any:
         legends += [] if start == "ill" else [axes[1, column].get_legend_handles_labels()]
     last = axes[0, 3]
     last.axis("off")
-    for place, title, entries in zip((0.0, 0.55), ("left panels", "right panels"), legends, strict=True):
-        legend = last.legend(*entries, fontsize=8, title=title, loc="upper left", bbox_to_anchor=(place, 1))
-        legend.set_frame_on(False)
-        last.add_artist(legend)
+    style = {"fontsize": 8, "title_fontsize": 8, "loc": "upper left", "frameon": False}
+    left = last.legend(*legends[0], title="left panels", bbox_to_anchor=(0, 1), **style)
+    last.legend(*legends[1], title="right panels", bbox_to_anchor=(0.55, 1), **style)
+    last.add_artist(left)
     note = "median over the seeds; band: all seeds\nsolid: smaller, dotted: larger eigenvalue"
     last.text(0, 0, note, fontsize=8)
     return figure
