@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: setup host demo test lint format clean
+.PHONY: setup host demo experiments test lint format clean
 
 # `make setup SOLO_LEARN=<checkout or git URL>` puts solo-learn HEAD into the same environment.
 setup: $(STAMP) host
@@ -31,6 +31,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/solo-intl experiment demo
+
+# what is in the folders already is not measured again: remove runs/experiment/NAME-quick to do so
+experiments: $(STAMP)
+	for name in theory toy instability ablation; do $(BIN)/solo-intl experiment $$name || exit; done
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -n 2

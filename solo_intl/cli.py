@@ -18,7 +18,7 @@ COMMANDS = {
     "export": "a checkpoint's backbone for torchvision, timm, safetensors or detectron2 (--to)",
     "data": "data sets: which are here, and how to get the others",
     "doctor": "what this machine and installation can do, and how to mend what is missing",
-    "experiment": "analyses; `experiment demo` trains on digits and compares",
+    "experiment": "demo (trains on digits, compares); analyses: theory, toy, instability, ablation",
 }
 CONFIGURED = ("pretrain", "linear", "finetune", "knn", "embed", "export", "compare")
 USAGE = "usage: solo-intl COMMAND [--config-path DIR] [--config-name NAME] [KEY=VALUE ...]"

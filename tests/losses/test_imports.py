@@ -60,5 +60,6 @@ def test_everything_public_is_exported() -> None:
     assert set(solo_intl.losses.__all__) >= {
         *("iternorm", "trace_loss", "intl_loss_func", "INTLOutput", "IterNorm", "INTLLoss"),
         *("spectral_map", "trace_loss_floor", "default_beta", "whitened_size", "spectrum_rank"),
+        *("spectral_transform", "power_function"),
     }
     assert all(hasattr(solo_intl.losses, name) for name in solo_intl.losses.__all__)
