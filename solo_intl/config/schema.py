@@ -62,6 +62,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "method_kwargs": ANY,
         "momentum": dict.fromkeys(("base_tau", "final_tau", "classifier")),
         "augmentations": ANY,
+        "monitor": {"every_n_steps": None},
         "knn_eval": dict.fromkeys(("enabled", "k", "distance_func")),
         "auto_umap": ANY,
     },

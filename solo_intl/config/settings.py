@@ -92,6 +92,7 @@ _PRETRAINED = {
     "backbone.kwargs": {},
     "method_kwargs": {},
     "knn_eval.enabled": False,
+    "monitor.every_n_steps": 50,
     "momentum": {},
     "accumulate_grad_batches": 1,
     "data.format": "image_folder",
@@ -140,6 +141,7 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
     check_training(cfg)
     check_number(cfg, "accumulate_grad_batches", integer=True)
     check_number(cfg, "optimizer.classifier_lr", positive=False)
+    check_number(cfg, "monitor.every_n_steps", positive=False, integer=True)
     if cfg.momentum.get("classifier") and cfg.data.no_labels:
         raise UserError("momentum.classifier: found true with data.no_labels=true, accepted: false")
     if cfg.backbone.name not in host.BACKBONES:

@@ -150,10 +150,10 @@ def _run_cell(cell: Cell, threads: int) -> None:
 
 def _measure(cell: Cell) -> dict[str, Any]:
     if cell.name == RAW:
-        return {"accuracies": judge(*raw_pixels(cell.cfg), cell.cfg.seed)}
+        return {"accuracies": judge(*raw_pixels(cell.cfg), cell.cfg.seed, cell.folder)}
     if cell.name == UNTRAINED:
-        return {"accuracies": judge_untrained(cell.cfg)}
-    accuracies, run_folder, final = judge_pretrained(cell.cfg)
+        return {"accuracies": judge_untrained(cell.cfg, cell.folder)}
+    accuracies, run_folder, final = judge_pretrained(cell.cfg, cell.folder)
     return {"accuracies": accuracies, "run": str(run_folder.relative_to(cell.folder)), "pretraining": final}
 
 
