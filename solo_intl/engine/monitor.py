@@ -93,7 +93,8 @@ class SpectrumMonitor(Callback):
         if reason and not self.warned:
             self.warned = True
             rank_zero_warn(
-                f"collapse begins, step {self._step}: {reason}. The run goes on; its spectrum is in {self.file}"
+                f"collapse begins, step {self._step}: {reason}; "
+                f"the run goes on, its spectrum is in {self.file}"
             )
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -110,7 +111,10 @@ class SpectrumMonitor(Callback):
         """Put all measures so far into the file; nothing when there are none."""
         if not self.found:
             return
-        columns = {name: [s.measures[name] for s in self.found] for name in self.found[0].measures}
+        columns: dict[str, Any] = {
+            name: np.asarray([spectrum.measures[name] for spectrum in self.found])
+            for name in self.found[0].measures
+        }
         eigenvalues = torch.stack([s.eigenvalues for s in self.found]).float().numpy()
         partial = self.file.with_name(f"{self.file.stem}.partial.npz")
         np.savez_compressed(
@@ -118,7 +122,7 @@ class SpectrumMonitor(Callback):
             step=np.asarray(self.steps),
             eigenvalues=eigenvalues,
             source=np.asarray(self.source),
-            **{name: np.asarray(values) for name, values in columns.items()},
+            **columns,
         )
         partial.replace(self.file)
 

@@ -222,19 +222,39 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
     return run.folder, final
 
 
-def dry_run(cfg: DictConfig) -> dict[str, Any]:
-    """Take a few real steps and say what the whole run would cost; nothing is written."""
+def measure_steps(cfg: DictConfig) -> Pretraining:
+    """Take a few real steps, nothing written; the clock of what is returned holds each step's seconds.
+
+    Raises:
+        UserError: an epoch has too few batches to measure.
+    """
     cfg = cfg.copy()
     cfg.dry_run = True
     run = prepare(cfg)
-    started = time.perf_counter()
     run.trainer.fit(run.model, run.train)
-    wall = time.perf_counter() - started
     if not run.clock.seconds:
         raise UserError(
             f"optimizer.batch_size: found {run.cfg.optimizer.batch_size}, so {run.batches} batches an epoch; "
             f"accepted for a dry run: more than {SKIPPED_STEPS} batches an epoch"
         )
+    return run
+
+
+def seconds_per_epoch(cfg: DictConfig) -> float:
+    """What an epoch would take with validation, from a few real steps; nothing is written."""
+    run = measure_steps(cfg)
+    validation = 0.0
+    if run.val is not None:
+        views = run.cfg.data.num_large_crops + run.cfg.data.num_small_crops
+        validation = len(run.val) * run.clock.median / (3 * views)  # no backward pass, and one view
+    return run.clock.median * run.batches + validation
+
+
+def dry_run(cfg: DictConfig) -> dict[str, Any]:
+    """Take a few real steps and say what the whole run would cost; nothing is written."""
+    started = time.perf_counter()
+    run = measure_steps(cfg)
+    wall = time.perf_counter() - started
     data, optimizer, world = run.cfg.data, run.cfg.optimizer, run.trainer.world_size
     images = len(run.train.dataset)  # type: ignore[arg-type]
     accumulated, batch = run.cfg.accumulate_grad_batches, run.clock.median

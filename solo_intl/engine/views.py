@@ -39,7 +39,7 @@ class FirstViews(Callback):
         self.done = True
         indices, views, _ = batch
         views = [views] if isinstance(views, Tensor) else views
-        pictures = {f"view{i}": self._picture(view[:IMAGES]) for i, view in enumerate(views)}
+        pictures: dict[str, Any] = {f"view{i}": self._picture(view[:IMAGES]) for i, view in enumerate(views)}
         np.savez_compressed(self.file, index=indices[:IMAGES].cpu().numpy(), **pictures)
 
     def _picture(self, view: Tensor) -> np.ndarray:

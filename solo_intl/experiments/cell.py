@@ -50,7 +50,7 @@ def judge(train: Features, val: Features, seed: int, keep: Path | None = None) -
 
 
 def keep_features(val: Features, folder: Path) -> None:
-    """Write ``index`` [k], ``x`` float16 [k, d] up to a common factor, and ``y`` [k] of at most 2,000 images."""
+    """Write ``index`` [k], ``x`` float16 [k, d] up to a common factor and ``y`` [k], k at most 2,000."""
     folder.mkdir(parents=True, exist_ok=True)
     index = np.unique(np.linspace(0, len(val.x) - 1, min(len(val.x), KEPT_IMAGES)).round().astype(int))
     x = val.x.numpy()[index]
@@ -80,9 +80,7 @@ def judge_untrained(cfg: DictConfig, keep: Path | None = None) -> Accuracies:
     return judge_network(cfg, model.backbone, keep)
 
 
-def judge_pretrained(
-    cfg: DictConfig, keep: Path | None = None
-) -> tuple[Accuracies, Path, dict[str, Any]]:
+def judge_pretrained(cfg: DictConfig, keep: Path | None = None) -> tuple[Accuracies, Path, dict[str, Any]]:
     """Pre-train with ``cfg``; accuracies, run folder, and the run's final figures."""
     run, final = pretrain(cfg)
     backbone = load_backbone(run / "checkpoints" / "last.ckpt").backbone

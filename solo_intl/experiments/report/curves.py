@@ -8,7 +8,16 @@ from pathlib import Path
 
 from solo_intl.experiments.report.data import Comparison, Entry, Points, Run, mean_points
 from solo_intl.experiments.report.ranking import Row
-from solo_intl.experiments.report.style import HIGHLIGHT, INK, Figure, Styles, canvas, finish, legend_below
+from solo_intl.experiments.report.style import (
+    HIGHLIGHT,
+    INK,
+    Figure,
+    Styles,
+    canvas,
+    finish,
+    legend_below,
+    whole_epochs,
+)
 
 # what every method logs besides its own loss
 _SHARED = ("class_loss", "acc1", "acc5", "intl_loss", "trace", "trace_excess", "invariance")
@@ -42,8 +51,8 @@ def ranking(rows: Sequence[Row], folder: Path) -> Figure:
             axes.set_xlabel(f"{label}: top-1 accuracy (%)")
         panels[0].set_yticks(range(len(rows)), [row.entry.name for row in reversed(rows)])
         caption = (
-            "Mean over seeds, standard deviation as a bar, seeds as small strokes; diamonds: INTL; grey: what a "
-            "method has to beat."
+            "Mean over seeds, standard deviation as a bar, seeds as small strokes; diamonds: INTL; grey: what "
+            "a method has to beat."
         )
         return finish(figure, folder, "ranking", "Accuracy by method", caption)
 
@@ -70,7 +79,9 @@ def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figur
     if not timed:
         caption += " Epochs were not timed in every run; there, each counts as the run's mean."
     if comparison.settings.get("jobs", 1) != 1:
-        caption += f" {comparison.settings['jobs']} cells shared the processor, so times compare only roughly."
+        caption += (
+            f" {comparison.settings['jobs']} cells shared the processor, so times compare only roughly."
+        )
     return _lines(curves, styles, folder, "accuracy-time", "Accuracy over time", caption, "minutes", "%")
 
 
@@ -90,8 +101,8 @@ def cost(rows: Sequence[Row], folder: Path) -> Figure:
             axes.grid(axis="y", visible=False)
         panels[0].set_yticks(range(len(rows)), [row.entry.name for row in rows])
         caption = (
-            "Mean over seeds of the training time, validation included; the highest memory of any seed: of the "
-            "GPU where there is one, else of the whole process, libraries included."
+            "Mean over seeds of the training time, validation included; the highest memory of any seed: of "
+            "the GPU where there is one, else of the whole process, libraries included."
         )
         return finish(figure, folder, "cost", "Cost", caption)
 
@@ -112,10 +123,11 @@ def intl_parts(entry: Entry, folder: Path) -> Figure:
                 label="beta x trace over its floor",
             )
         axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+        whole_epochs(axes)
         legend_below(figure, axes, 2)
         caption = (
-            "The two parts of INTL's loss. The trace loss cannot reach zero in finitely many steps of Newton's "
-            "iteration; what is drawn is its excess over the least value that this batch and width can attain."
+            "The two parts of INTL's loss. The trace loss cannot reach zero in finitely many steps of "
+            "Newton's iteration; its excess over the least value that this batch and width can attain is drawn."
         )
         title = f"{entry.name}: loss over the attainable floor"
         return finish(figure, folder, f"loss-{entry.name}", title, caption)
@@ -159,6 +171,7 @@ def losses(own: dict[str, dict[str, Points]], styles: Styles, folder: Path) -> F
                 axes.plot(*zip(*points, strict=True), color=colour, ls=style, label=part)
             axes.set_title(name, fontsize=8)
             axes.tick_params(labelsize=7)
+            whole_epochs(axes)
             axes.legend(fontsize=6, handlelength=1.8)
         caption = "What each other method logs of its own loss, by epoch; scales differ and do not compare."
         return finish(figure, folder, "losses", "The methods' own losses", caption)
@@ -180,6 +193,7 @@ def _lines(
                 every = max(1, len(points) // 8)
                 axes.plot(*zip(*points, strict=True), label=method, markevery=every, **styles.of(method))
         axes.set(xlabel=xlabel, ylabel=ylabel)
+        if xlabel == "epoch":
+            whole_epochs(axes)
         legend_below(figure, axes)
         return finish(figure, folder, name, title, caption)
-

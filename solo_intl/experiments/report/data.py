@@ -48,13 +48,16 @@ class Run:
         """metrics.csv of all parts; what a later part did again is taken from the later one."""
         rows: list[dict[str, float]] = []
         for part in self.parts:
-            with (part / "metrics.csv").open(newline="") as file:
-                found = [
-                    {key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)
-                ]
+            found = _rows(part)
             first = min((row["step"] for row in found), default=float("inf"))
             rows = [row for row in rows if row["step"] < first] + found
         return rows
+
+    @property
+    def _before(self) -> list[dict[str, float]]:
+        """The rows of all parts that are not the last one's."""
+        last = _rows(self.parts[-1])
+        return self.rows[: len(self.rows) - len(last)]
 
     def series(self, name: str, over: str = "epoch") -> Points:
         """(epochs or steps done, value) of one column."""
@@ -75,10 +78,18 @@ class Run:
 
     @property
     def seconds_per_epoch(self) -> float:
+        """Seconds of training, validation included, by epochs done."""
         recorded = self.series("seconds")
         if recorded:
             return recorded[-1][1] / recorded[-1][0]
-        return float(self.final["seconds"]) / max(1, int(self.final["epochs"]))
+        # the final figures are those of the last part alone
+        before = max((row["epoch"] + 1 for row in self._before if "epoch" in row), default=0)
+        return float(self.final["seconds"]) / max(1, int(self.final["epochs"]) - before)
+
+    @property
+    def hours(self) -> float:
+        """Hours of training, over all parts."""
+        return self.seconds_per_epoch * int(self.final["epochs"]) / 3600
 
     @cached_property
     def spectrum(self) -> Arrays:
@@ -177,7 +188,8 @@ def read_comparison(folder: Path) -> Comparison:
         )
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     entries: dict[str, Entry] = {}
-    unfinished, environment = 0, {}
+    unfinished = 0
+    environment: dict[str, Any] = {}
     for place in sorted(folder.glob("cells/*/seed*"), key=lambda path: (path.parent.name, _seed(path))):
         name = "raw pixels" if place.parent.name == "raw-pixels" else place.parent.name
         result = _json(place / "result.json")
@@ -187,7 +199,7 @@ def read_comparison(folder: Path) -> Comparison:
         elif "error" in result:
             entry.errors[_seed(place)] = str(result["error"])
         else:
-            environment = result["environment"] if not environment else environment
+            environment = environment or result["environment"]
             entry.runs.append(_run(place, result))
     if not any(entry.runs for entry in entries.values()):
         raise UserError(f"solo-intl report: found no finished cell in {folder}, accepted: one at least")
@@ -206,6 +218,11 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
         before = _json(part / "environment.json").get("resumed_from")
         part = part.with_name(Path(before).parent.parent.name) if before else None
     return Run(place, _seed(place), result["accuracies"], result.get("pretraining") or {}, tuple(parts))
+
+
+def _rows(part: Path) -> list[dict[str, float]]:
+    with (part / "metrics.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -61,8 +61,18 @@ def _map(name: str, run: Run, folder: Path) -> Figure:
             axes.grid(visible=False)
         handles, texts = panels[0].get_legend_handles_labels()
         figure.legend(
-            handles, texts, loc="outside lower center", ncols=CLASSES, fontsize=7, handletextpad=0, columnspacing=0.8
+            handles,
+            texts,
+            loc="outside lower center",
+            ncols=CLASSES,
+            fontsize=7,
+            handletextpad=0,
+            columnspacing=0.8,
         )
-        more = f"; the first {CLASSES} of {len(classes)} classes, the others grey" if len(classes) > CLASSES else ""
+        more = (
+            f"; the first {CLASSES} of {len(classes)} classes, the others grey"
+            if len(classes) > CLASSES
+            else ""
+        )
         caption = f"{len(labels)} validation images by class{more}; seed {run.seed}."
         return finish(figure, folder, f"map-{name.replace(' ', '-')}", name, caption)

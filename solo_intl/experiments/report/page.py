@@ -145,7 +145,7 @@ def _facts(comparison: Comparison) -> dict[str, str]:
     for key in ("dataset", "epochs", "steps", "precision"):
         values = sorted({str(final[key]) for final in finals if key in final})
         facts[key] = ", ".join(values)
-    hours = sum(float(final["seconds"]) for final in finals) / 3600
+    hours = sum(run.hours for entry in comparison.methods for run in entry.runs)
     facts["training in all"] = f"{hours:.1f} h"
     machine = comparison.environment.get("machine", {})
     facts["machine"] = ", ".join([*machine.get("gpus", []), str(machine.get("processor", ""))])

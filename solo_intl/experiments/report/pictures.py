@@ -43,7 +43,7 @@ def draw_neighbours(comparison: Comparison, folder: Path) -> list[Figure]:
 
 
 def nearest(features: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """Which images are asked for [q], one a class as far as they go, and their neighbours by cosine [q, k]."""
+    """Which images are asked for [q], of different classes, and their nearest others by cosine [q, k]."""
     labels = features["y"]
     firsts = np.unique(labels, return_index=True)[1]
     spread = np.linspace(0, len(firsts) - 1, min(QUERIES, len(firsts))).round().astype(int)
@@ -83,7 +83,10 @@ def draw_views(comparison: Comparison, folder: Path) -> list[Figure]:
         views = [run.views[name] for name in sorted(run.views) if name != "index"]
         originals = open_split(OmegaConf.create(run.config).data, "train")
         rows = [
-            [_framed(originals[int(n)][0], None), *(_framed(Image.fromarray(view[k]), None) for view in views)]
+            [
+                _framed(originals[int(n)][0], None),
+                *(_framed(Image.fromarray(view[k]), None) for view in views),
+            ]
             for k, n in enumerate(run.views["index"])
         ]
         caption = f"Left: the image; then the {len(views)} views that {members[0][0]} was given of it first."
@@ -100,11 +103,9 @@ def _config(comparison: Comparison) -> Any:
 
 
 def _framed(image: Image.Image, same: bool | None) -> Image.Image:
-    """A picture in a frame; another class is told by colour and by a corner, so that grey print shows it too."""
+    """A picture in a frame; another class is told by colour and by a corner, which grey print shows too."""
     sharp = max(image.size) < SIDE
-    fitted = image.resize(
-        (SIDE, SIDE), Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
-    )
+    fitted = image.resize((SIDE, SIDE), Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS)
     side = SIDE + 2 * EDGE
     framed = Image.new("RGBA", (side, side), SAME if same else OTHER if same is False else "#8a8a8a")
     framed.paste(fitted, (EDGE, EDGE))
@@ -130,7 +131,6 @@ def _picture(sheet: Image.Image, folder: Path, name: str, title: str, caption: s
     sheet.save(content, "PNG", optimize=True)
     file.write_bytes(content.getvalue())
     source = base64.b64encode(content.getvalue()).decode()
-    inline = f'<img alt="{title}" width="{sheet.width}" height="{sheet.height}" src="data:image/png;base64,{source}">'
+    size = f'width="{sheet.width}" height="{sheet.height}"'
+    inline = f'<img alt="{title}" {size} src="data:image/png;base64,{source}">'
     return Figure(name, title, caption, inline, file)
-
-

@@ -33,7 +33,7 @@ class Row:
 
 
 def rank(comparison: Comparison) -> list[Row]:
-    """Entries by mean linear accuracy, the best first; each trained method is tested against the first one."""
+    """Entries by mean linear accuracy, the best first; trained methods are tested against the first one."""
     rows = sorted((_row(e) for e in comparison.entries if e.runs), key=lambda row: -row.linear[0])
     trained = [row for row in rows if row.entry.trained]
     if not trained:
@@ -71,7 +71,9 @@ def conclusion(rows: Sequence[Row]) -> str:
     if not trained:
         return "No method has finished yet."
     first, seeds = trained[0], len(trained[0].entry.runs)
-    said = f"First by linear accuracy: {first.entry.name}, {show(first.linear)} % over {_count(seeds, 'seed')}."
+    said = (
+        f"First by linear accuracy: {first.entry.name}, {show(first.linear)} % over {_count(seeds, 'seed')}."
+    )
     others = [row for row in trained[1:] if row.adjusted is not None]
     if len(trained) == 1:
         return said
@@ -92,15 +94,17 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
+def _score(entry: Entry, key: str) -> tuple[float, float | None]:
+    values = [run.accuracies[key] for run in entry.runs]
+    return mean(values), stdev(values) if len(values) > 1 else None
+
+
 def _row(entry: Entry) -> Row:
-    scores = {}
-    for key in ("knn", "linear"):
-        values = [run.accuracies[key] for run in entry.runs]
-        scores[key] = (mean(values), stdev(values) if len(values) > 1 else None)
     trained = [run for run in entry.runs if run.final]
     return Row(
         entry,
-        **scores,
+        knn=_score(entry, "knn"),
+        linear=_score(entry, "linear"),
         seconds_per_epoch=mean(run.seconds_per_epoch for run in trained) if trained else None,
         memory=max(run.final["peak_memory_gib"] for run in trained) if trained else None,
     )

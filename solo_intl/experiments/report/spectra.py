@@ -49,17 +49,19 @@ def _measure(name: str, watched: list[Entry], styles: Styles, folder: Path) -> F
     title, ylabel, caption = _MEASURES[name]
     with canvas(height=3.3) as (figure, axes):
         for entry in watched:
-            points = mean_points(
-                [_points(run.spectrum, name) for run in entry.runs if run.spectrum]
-            )
+            points = mean_points([_points(run.spectrum, name) for run in entry.runs if run.spectrum])
             if points:
                 every = max(1, len(points) // 8)
-                axes.plot(*zip(*points, strict=True), label=entry.name, markevery=every, **styles.of(entry.name))
+                axes.plot(
+                    *zip(*points, strict=True), label=entry.name, markevery=every, **styles.of(entry.name)
+                )
         if name == "trace_excess":
             axes.set_yscale("symlog", linthresh=1)
         axes.set(xlabel="step", ylabel=ylabel)
         legend_below(figure, axes)
-        return finish(figure, folder, f"spectrum-{name.replace('_', '-')}", title, f"{caption} Mean over seeds.")
+        return finish(
+            figure, folder, f"spectrum-{name.replace('_', '-')}", title, f"{caption} Mean over seeds."
+        )
 
 
 def _points(spectrum: dict[str, np.ndarray], name: str) -> Points:
@@ -73,7 +75,9 @@ def _last(watched: list[Entry], styles: Styles, folder: Path) -> Figure:
             values = run.spectrum["eigenvalues"][-1]
             x = np.arange(1, len(values) + 1)
             axes.plot(x, _drawable(values), label=entry.name, **{**styles.of(entry.name), "marker": "none"})
-        axes.set(xscale="log", yscale="log", xlabel="eigenvalue, from the greatest", ylabel="share of the trace")
+        axes.set(
+            xscale="log", yscale="log", xlabel="eigenvalue, from the greatest", ylabel="share of the trace"
+        )
         legend_below(figure, axes)
         caption = (
             "Covariance of the embeddings of one batch at the last measurement, first seed. A flat line is a "
@@ -86,7 +90,10 @@ def _over_training(watched: list[Entry], folder: Path) -> Figure:
     """One panel a method, from light to dark as training goes on."""
     columns = 3
     lines = math.ceil(len(watched) / columns)
-    with canvas(lines, columns, height=1.6 * lines, squeeze=False, sharex=True, sharey=True) as (figure, grid):
+    with canvas(lines, columns, height=1.6 * lines, squeeze=False, sharex=True, sharey=True) as (
+        figure,
+        grid,
+    ):
         for axes in grid.flat[len(watched) :]:
             axes.set_axis_off()
         for axes, entry in zip(grid.flat, watched, strict=False):

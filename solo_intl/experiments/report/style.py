@@ -14,6 +14,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 INK = "#1a1b1c"  # stands for the page's own text colour, which the page puts in its place
 # Okabe and Ito, without the yellow that no white page shows; vermilion is kept for INTL
@@ -22,7 +23,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8A8A8A")
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 WIDTH = 5.4  # inches: what a phone's column shows without making the text too small to read
-RC = {
+RC: Any = {
     "font.size": 9,
     "axes.edgecolor": "#8a8a8a",
     "axes.spines.top": False,
@@ -78,7 +79,9 @@ class Styles:
 
 
 @contextmanager
-def canvas(rows: int = 1, columns: int = 1, height: float = 3.4, **settings: Any) -> Iterator[tuple[Any, Any]]:
+def canvas(
+    rows: int = 1, columns: int = 1, height: float = 3.4, **settings: Any
+) -> Iterator[tuple[Any, Any]]:
     """A figure and its axes in the report's look; height in inches."""
     with plt.rc_context(RC):
         figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", **settings)
@@ -88,13 +91,24 @@ def canvas(rows: int = 1, columns: int = 1, height: float = 3.4, **settings: Any
             plt.close(figure)
 
 
+def whole_epochs(axes: Any) -> None:
+    """Ticks of the horizontal axis at whole numbers."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
 def legend_below(figure: Any, axes: Any, columns: int = 4) -> None:
     """One legend under the axes, the figure made taller by what it needs."""
     handles, labels = axes.get_legend_handles_labels()
     lines = -(-len(labels) // columns)
     figure.set_figheight(figure.get_figheight() + 0.2 * lines)
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, fontsize=8, handlelength=2.6, columnspacing=1
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        handlelength=2.6,
+        columnspacing=1,
     )
 
 
