@@ -34,8 +34,8 @@ def check_budget(cfg: DictConfig) -> dict[str, Any]:
 def within_minutes(cfg: DictConfig, minutes: float, folder: Path) -> DictConfig:
     """``cfg`` with as many epochs as fit into ``minutes`` on this machine, and ``max_time`` as the limit.
 
-    The schedule of the learning rate must end with the run, so the epochs are counted before it begins, from a
-    few real steps; a run that goes on after it was killed keeps the number it began with.
+    The schedule of the learning rate must end with the run, so the epochs are counted before it begins, from
+    a few real steps; a run that goes on after it was killed keeps the number it began with.
 
     Args:
         cfg: a cell's configuration.

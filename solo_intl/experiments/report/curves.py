@@ -51,8 +51,8 @@ def ranking(rows: Sequence[Row], folder: Path) -> Figure:
             axes.set_xlabel(f"{label}: top-1 accuracy (%)")
         panels[0].set_yticks(range(len(rows)), [row.entry.name for row in reversed(rows)])
         caption = (
-            "Mean over seeds, standard deviation as a bar, seeds as small strokes; diamonds: INTL; grey: what "
-            "a method has to beat."
+            "Mean over seeds, standard deviation as a bar, seeds as small strokes; diamonds: INTL; grey: "
+            "what a method has to beat."
         )
         return finish(figure, folder, "ranking", "Accuracy by method", caption)
 
@@ -127,7 +127,7 @@ def intl_parts(entry: Entry, folder: Path) -> Figure:
         legend_below(figure, axes, 2)
         caption = (
             "The two parts of INTL's loss. The trace loss cannot reach zero in finitely many steps of "
-            "Newton's iteration; its excess over the least value that this batch and width can attain is drawn."
+            "Newton's iteration; drawn is its excess over the least that this batch and width can attain."
         )
         title = f"{entry.name}: loss over the attainable floor"
         return finish(figure, folder, f"loss-{entry.name}", title, caption)
