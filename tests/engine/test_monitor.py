@@ -1,8 +1,8 @@
-"""Claims about the spectrum monitor, on real runs:
-it measures the first step and every n-th, from the forward pass that the method makes anyway; measures are in
-metrics.csv and, with the eigenvalues, in spectrum.npz; 0 turns it off; it finds the embedding of every method; a
-run that collapses is warned of once, whether all embeddings become equal or only their directions few; a healthy
-run is not. Beside it the run folder holds the views of the first batch and each epoch's seconds."""
+"""Claims about the spectrum monitor, on real runs: it measures the first step and every n-th, from the
+forward pass that the method makes anyway; measures are in metrics.csv and, with the eigenvalues, in
+spectrum.npz; 0 turns it off; it finds the embedding of every method; a run that collapses is warned of
+once, whether all embeddings become equal or only their directions few; a healthy run is not. Beside it the
+run folder holds the views of the first batch and each epoch's seconds."""
 
 from __future__ import annotations
 
@@ -120,7 +120,9 @@ def test_off(tmp_path: Path):
     assert not (place / "spectrum.npz").exists()
     assert "spectrum" not in final
     assert "spectrum_std" not in (place / "metrics.csv").read_text()
-    with pytest.raises(UserError, match="monitor.every_n_steps: found -1, accepted: a non-negative integer"):
+    with pytest.raises(
+        UserError, match=r"monitor\.every_n_steps: found -1, accepted: a non-negative integer"
+    ):
         prepare(config(tmp_path, "vicreg", "monitor.every_n_steps=-1"))
 
 

@@ -1,7 +1,7 @@
-"""Claims about the measures of a batch of embeddings:
-eigenvalues and condition are those of its covariance, whether it has more images or more channels; the effective
-rank is RankMe's, by its own definition; the trace excess is INTL's trace loss over its floor, on either axis; std
-is that of the rows at length 1; equal rows and rows in few directions count as collapsed, spread ones do not."""
+"""Claims about the measures of a batch of embeddings: eigenvalues and condition are those of its
+covariance, whether it has more images or more channels; the effective rank is RankMe's, by its own
+definition; the trace excess is INTL's trace loss over its floor, on either axis; std is that of the rows at
+length 1; equal rows and rows in few directions count as collapsed, spread ones do not."""
 
 from __future__ import annotations
 

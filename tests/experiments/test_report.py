@@ -1,8 +1,8 @@
-"""Claims about the report of a comparison, on the folder of real (tiny) cells:
-one HTML file that names no other address, PNG figures and Markdown beside it; every part is drawn that the cells
-have material for, and a part without material says so; the ranking is by mean linear accuracy with SciPy's paired
-test against the first and Holm's correction; a failed cell is shown with its error, and a killed and resumed
-cell as one run; methods get different looks; in a real browser it logs no error and is never wider than the window."""
+"""Claims about the report of a comparison, on the folder of real (tiny) cells: one HTML file that names no
+other address, PNG figures and Markdown beside it; every part is drawn that the cells have material for, and
+a part without material says so; the ranking is by mean linear accuracy with SciPy's paired test against the
+first and Holm's correction; a failed cell is shown with its error, and a killed and resumed cell as one
+run; methods get different looks; in a real browser it logs no error and is never wider than the window."""
 
 from __future__ import annotations
 
@@ -194,14 +194,20 @@ def test_not_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_in_a_browser(page: str, tmp_path: Path, width: int):
-    """A frame of the width asked for, since headless windows have a least width; the page reports on itself."""
+    """In a frame of the width asked for: windows have a least width. The page reports on itself."""
     probe = """<script>
-    const errors = []; addEventListener("error", e => errors.push(e.message || e.target.outerHTML.slice(0, 80)), true);
-    addEventListener("load", () => parent.postMessage({errors, inner: innerWidth,
-      width: document.documentElement.scrollWidth, pictures: document.querySelectorAll("figure svg, figure img").length,
+    const errors = [];
+    addEventListener("error", e => errors.push(e.message || e.target.tagName), true);
+    const apart = ".scroll, pre, svg, details";
+    const outside = e => !e.closest(apart) && e.getBoundingClientRect().right > innerWidth + 1;
+    addEventListener("load", () => parent.postMessage({
+      errors,
+      inner: innerWidth,
+      width: document.documentElement.scrollWidth,
+      pictures: document.querySelectorAll("figure svg, figure img").length,
       broken: [...document.images].filter(i => !i.naturalWidth).length,
-      out: [...document.querySelectorAll("main *")].filter(e => !e.closest(".scroll, pre, svg, details") &&
-        e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName)}, "*"));
+      out: [...document.querySelectorAll("main *")].filter(outside).map(e => e.tagName),
+    }, "*"));
     </script>"""
     (tmp_path / "page.html").write_text(page.replace("<head>", "<head>" + probe, 1))
     (tmp_path / "frame.html").write_text(
