@@ -57,6 +57,6 @@ def test_collapsed_or_not():
     equal = (spread[:1] + 1e-4 * spread).bfloat16()
     assert "nearly equal" in str(collapse(measure_spectrum(equal)))
     line = spread[:, :1] * spread[:1]  # one direction, both ways: spread out, but of rank one
-    assert measure_spectrum(line).std > 0.9
+    assert measure_spectrum(line).std > 0.7
     assert "few dimensions" in str(collapse(measure_spectrum(line)))
     assert collapse(measure_spectrum(spread[:, :6] @ spread[:6])) is None  # six of 63 dimensions
