@@ -1,6 +1,6 @@
-"""What the spectrum monitor costs, as a share of training: python benchmarks/monitor.py [METHOD] [KEY=VALUE ...]
+"""What the spectrum monitor costs: python benchmarks/monitor.py [METHOD] [KEY=VALUE ...]
 
-Trains for two epochs on digits with a measurement at every step, in a temporary folder, and prints one line of JSON.
+Trains for two epochs on digits, in a temporary folder, with a measurement at every step; prints JSON.
 """
 
 from __future__ import annotations

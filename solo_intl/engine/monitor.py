@@ -17,7 +17,7 @@ from solo_intl.engine.spectrum import Spectrum, measure_spectrum
 SPECTRUM_FILE = "spectrum.npz"
 IMAGES = 256  # of a batch at most: bounds the cost, and keeps effective ranks of large batches comparable
 ALL_EQUAL = 0.02  # std: mean cosine between embeddings above 0.9996
-FEW_DIMENSIONS = 0.02  # of the attainable rank, besides the one that any embedding has
+FEW_DIMENSIONS = 0.02  # of the attainable rank, one at least, besides the one that any embedding has
 
 
 def embedding_module(model: nn.Module) -> tuple[str, nn.Module]:
@@ -132,7 +132,7 @@ def collapse(spectrum: Spectrum) -> str | None:
     if spectrum.std < ALL_EQUAL:
         return f"all embeddings are nearly equal (std {spectrum.std:.2g}, below {ALL_EQUAL})"
     attainable = len(spectrum.eigenvalues)
-    limit = 1 + FEW_DIMENSIONS * attainable
+    limit = 1 + max(1.0, FEW_DIMENSIONS * attainable)
     if spectrum.effective_rank < limit:
         return (
             f"the embeddings span few dimensions (effective rank {spectrum.effective_rank:.1f} of "
