@@ -37,6 +37,7 @@ SETTINGS = {
         "backbone": {"stem_stride": 2},
         "data": {"max_images": 64, "num_workers": 0},
         "max_epochs": 1,
+        "limit_val_batches": 2,
         "optimizer": {"batch_size": 32},
         "precision": "32-true",
         "monitor": {"every_n_steps": 1},

@@ -111,7 +111,7 @@ def intl_parts(entry: Entry, folder: Path) -> Figure:
     """Invariance and weighted trace loss over its attainable floor."""
     invariance = entry.mean_series("train_invariance_epoch")
     weighted = mean_points([weighted_excess(run) for run in entry.runs])
-    with canvas(height=2.9) as (figure, axes):
+    with canvas(height=2.7) as (figure, axes):
         axes.plot(*zip(*invariance, strict=True), color=HIGHLIGHT, marker="o", ms=4, label="invariance")
         if weighted:
             axes.plot(
@@ -162,7 +162,7 @@ def losses(own: dict[str, dict[str, Points]], styles: Styles, folder: Path) -> F
     """One panel a method: what it minimises, on its own scale."""
     columns = 3
     lines = math.ceil(len(own) / columns)
-    with canvas(lines, columns, height=1.75 * lines, squeeze=False) as (figure, grid):
+    with canvas(lines, columns, height=1.6 * lines, squeeze=False) as (figure, grid):
         for axes in grid.flat[len(own) :]:
             axes.set_axis_off()
         for axes, (name, parts) in zip(grid.flat, own.items(), strict=False):
@@ -187,7 +187,7 @@ def _lines(
     xlabel: str,
     ylabel: str,
 ) -> Figure:
-    with canvas(height=3.3) as (figure, axes):
+    with canvas(height=2.7) as (figure, axes):
         for method, points in curves.items():
             if points:
                 every = max(1, len(points) // 8)

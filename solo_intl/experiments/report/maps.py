@@ -42,7 +42,7 @@ def _map(name: str, run: Run, folder: Path) -> Figure:
     projections, labels = project(run.features)
     classes = np.unique(labels)
     shown = classes[:CLASSES]
-    with canvas(1, 2, height=2.9) as (figure, panels):
+    with canvas(1, 2, height=2.6) as (figure, panels):
         for axes, (kind, points) in zip(panels, projections.items(), strict=True):
             axes.scatter(*points[~np.isin(labels, shown)].T, s=5, color="#8a8a8a", alpha=0.4, rasterized=True)
             for i, label in enumerate(shown):

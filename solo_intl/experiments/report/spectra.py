@@ -47,7 +47,7 @@ def draw_spectra(comparison: Comparison, folder: Path) -> list[Figure]:
 
 def _measure(name: str, watched: list[Entry], styles: Styles, folder: Path) -> Figure:
     title, ylabel, caption = _MEASURES[name]
-    with canvas(height=3.3) as (figure, axes):
+    with canvas(height=2.9) as (figure, axes):
         for entry in watched:
             points = mean_points([_points(run.spectrum, name) for run in entry.runs if run.spectrum])
             if points:
@@ -55,8 +55,6 @@ def _measure(name: str, watched: list[Entry], styles: Styles, folder: Path) -> F
                 axes.plot(
                     *zip(*points, strict=True), label=entry.name, markevery=every, **styles.of(entry.name)
                 )
-        if name == "trace_excess":
-            axes.set_yscale("symlog", linthresh=1)
         axes.set(xlabel="step", ylabel=ylabel)
         legend_below(figure, axes)
         return finish(
@@ -69,7 +67,7 @@ def _points(spectrum: dict[str, np.ndarray], name: str) -> Points:
 
 
 def _last(watched: list[Entry], styles: Styles, folder: Path) -> Figure:
-    with canvas(height=3.3) as (figure, axes):
+    with canvas(height=2.9) as (figure, axes):
         for entry in watched:
             run = next(run for run in entry.runs if run.spectrum)
             values = run.spectrum["eigenvalues"][-1]
@@ -90,7 +88,7 @@ def _over_training(watched: list[Entry], folder: Path) -> Figure:
     """One panel a method, from light to dark as training goes on."""
     columns = 3
     lines = math.ceil(len(watched) / columns)
-    with canvas(lines, columns, height=1.6 * lines, squeeze=False, sharex=True, sharey=True) as (
+    with canvas(lines, columns, height=1.5 * lines, squeeze=False, sharex=True, sharey=True) as (
         figure,
         grid,
     ):

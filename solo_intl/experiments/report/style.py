@@ -22,7 +22,7 @@ HIGHLIGHT = "#D55E00"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8A8A8A")
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-WIDTH = 5.4  # inches: what a phone's column shows without making the text too small to read
+WIDTH = 4.7  # inches: what a phone's column shows without making the text too small to read
 RC: Any = {
     "font.size": 9,
     "axes.edgecolor": "#8a8a8a",
@@ -68,14 +68,19 @@ class Styles:
         """
         ours = sorted(n for n in self.names if n.startswith("intl"))
         if name in ours:
-            i = ours.index(name)
+            i = line = ours.index(name)
             look = {"color": HIGHLIGHT, "linewidth": 2.4, "zorder": 3}
         else:
-            i = sorted(set(self.names) - set(ours)).index(name)
-            look = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3, "zorder": 2}
-            i = i + i // len(COLOURS)  # the next round of colours with other lines
-        line = LINES[(i // (len(COLOURS) + 1) if name not in ours else i) % len(LINES)]
-        return {**look, "linestyle": line, "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5}
+            others = sorted(set(self.names) - set(ours))
+            line, colour = divmod(others.index(name), len(COLOURS))  # each round of colours has its own line
+            look = {"color": COLOURS[colour], "linewidth": 1.3, "zorder": 2}
+            i = others.index(name) + 1 + line
+        marks = {
+            "linestyle": LINES[line % len(LINES)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 4.5,
+        }
+        return {**look, **marks}
 
 
 @contextmanager
@@ -93,10 +98,10 @@ def canvas(
 
 def whole_epochs(axes: Any) -> None:
     """Ticks of the horizontal axis at whole numbers."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
 
 
-def legend_below(figure: Any, axes: Any, columns: int = 4) -> None:
+def legend_below(figure: Any, axes: Any, columns: int = 3) -> None:
     """One legend under the axes, the figure made taller by what it needs."""
     handles, labels = axes.get_legend_handles_labels()
     lines = -(-len(labels) // columns)
