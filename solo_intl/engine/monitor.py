@@ -17,7 +17,7 @@ from solo_intl.engine.spectrum import Spectrum, measure_spectrum
 SPECTRUM_FILE = "spectrum.npz"
 IMAGES = 256  # of a batch at most: bounds the cost, and keeps effective ranks of large batches comparable
 ALL_EQUAL = 0.02  # std: mean cosine between embeddings above 0.9996
-FEW_DIMENSIONS = 0.02  # of the attainable rank, one at least, besides the one that any embedding has
+ONE_DIRECTION = 0.9  # of the variance over images, in the greatest eigenvalue
 
 
 def embedding_module(model: nn.Module) -> tuple[str, nn.Module]:
@@ -131,11 +131,7 @@ def collapse(spectrum: Spectrum) -> str | None:
     """Why these embeddings count as collapsed, with the measure and its limit; None if they don't."""
     if spectrum.std < ALL_EQUAL:
         return f"all embeddings are nearly equal (std {spectrum.std:.2g}, below {ALL_EQUAL})"
-    attainable = len(spectrum.eigenvalues)
-    limit = 1 + max(1.0, FEW_DIMENSIONS * attainable)
-    if spectrum.effective_rank < limit:
-        return (
-            f"the embeddings span few dimensions (effective rank {spectrum.effective_rank:.1f} of "
-            f"{attainable} attainable, below {limit:.1f})"
-        )
+    share = float(spectrum.eigenvalues[0])
+    if share > ONE_DIRECTION:
+        return f"one direction holds {share:.1%} of the embeddings' variance (above {ONE_DIRECTION:.0%})"
     return None
