@@ -139,9 +139,9 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
             if cfg.data.num_small_crops:
                 fill(cfg, "backbone.kwargs.dynamic_img_size", True)  # else it refuses the smaller views
     check_training(cfg)
+    check_number(cfg, "monitor.every_n_steps", positive=False, integer=True)
     check_number(cfg, "accumulate_grad_batches", integer=True)
     check_number(cfg, "optimizer.classifier_lr", positive=False)
-    check_number(cfg, "monitor.every_n_steps", positive=False, integer=True)
     if cfg.momentum.get("classifier") and cfg.data.no_labels:
         raise UserError("momentum.classifier: found true with data.no_labels=true, accepted: false")
     if cfg.backbone.name not in host.BACKBONES:

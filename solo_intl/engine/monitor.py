@@ -16,7 +16,7 @@ from solo_intl.engine.spectrum import Spectrum, measure_spectrum
 
 SPECTRUM_FILE = "spectrum.npz"
 IMAGES = 256  # of a batch at most: bounds the cost, and keeps effective ranks of large batches comparable
-ALL_EQUAL = 0.02  # std: mean cosine between embeddings above 0.9996
+ALL_EQUAL = 0.05  # std: mean cosine between embeddings above 0.997
 ONE_DIRECTION = 0.9  # of the variance over images, in the greatest eigenvalue
 
 

@@ -23,7 +23,7 @@ from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.errors import UserError
 from solo_intl.experiments.cell import read_config
 
-EPOCHS, BATCH = 10, 32
+EPOCHS, BATCH = 5, 32
 
 
 def config(folder: Path, method: str, *overrides: str) -> DictConfig:
@@ -72,8 +72,8 @@ def test_a_healthy_run_is_measured_and_silent(tmp_path: Path, monkeypatch: pytes
     assert len(calls) == 2 * 2 * EPOCHS  # two views, two steps an epoch, and no forward pass more
     with np.load(place / "spectrum.npz") as file:
         spectrum = dict(file)
-    assert spectrum["step"].tolist() == [0, 3, 7, 11, 15, 19]
-    assert spectrum["eigenvalues"].shape == (6, BATCH - 1)
+    assert spectrum["step"].tolist() == [0, 3, 7]
+    assert spectrum["eigenvalues"].shape == (3, BATCH - 1)
     assert str(spectrum["source"]) == "projector"
     for moment, step in enumerate(spectrum["step"]):
         first_view = calls[2 * step].detach().double()
@@ -94,22 +94,21 @@ def test_a_healthy_run_is_measured_and_silent(tmp_path: Path, monkeypatch: pytes
         assert views["view0"].std() > 20  # a picture again, not the normalised tensor
 
 
-@pytest.mark.parametrize(
-    ("method", "weights", "reason"),
-    [
-        ("vicreg", ("var_loss_weight=0", "cov_loss_weight=0"), "nearly equal"),
-        ("barlow_twins", ("lamb=0",), "one direction holds"),
-    ],
-)
-def test_a_collapsing_run_is_warned_of_once(
-    tmp_path: Path, method: str, weights: tuple[str, ...], reason: str
-):
-    place, _, alarms = run(
-        tmp_path,
-        method,
-        *(f"method_kwargs.{weight}" for weight in weights),
-        "monitor.every_n_steps=1",
-    )
+COLLAPSING = {
+    # neither whitening nor trace loss: only the invariance is left, which equal embeddings fulfil
+    "nearly equal": ("intl", "beta=0", "iterations=0", 8.0, 4, 8),
+    # no decorrelation: every channel may follow the one direction that no augmentation changes
+    "one direction holds": ("barlow_twins", "lamb=0", "scale_loss=0.1", 0.2, 10, 5),
+}
+
+
+@pytest.mark.parametrize("reason", COLLAPSING)
+def test_a_collapsing_run_is_warned_of_once(tmp_path: Path, reason: str):
+    method, *settings, rate, epochs, every = COLLAPSING[reason]
+    small = ("proj_hidden_dim=256", "proj_output_dim=64", *settings)
+    overrides = [f"method_kwargs.{setting}" for setting in small]
+    overrides += [f"optimizer.lr={rate}", f"max_epochs={epochs}", f"monitor.every_n_steps={every}"]
+    place, _, alarms = run(tmp_path, method, *overrides)
     assert len(alarms) == 1
     assert reason in alarms[0]
     assert str(place / "spectrum.npz") in alarms[0]
