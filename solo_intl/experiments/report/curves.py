@@ -64,7 +64,9 @@ def accuracy_epochs(comparison: Comparison, styles: Styles, folder: Path) -> Fig
         "Validation accuracy of the online classifier, a linear layer trained beside the method on augmented "
         "images; mean over seeds. The ranking's figures are measured afterwards, on frozen features."
     )
-    return _lines(curves, styles, folder, "accuracy-epochs", "Accuracy over epochs", caption, "epoch", "%")
+    return _lines(
+        curves, styles, folder, "accuracy-epochs", "Accuracy over epochs", caption, "epoch", "top-1 (%)"
+    )
 
 
 def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figure:
@@ -82,7 +84,9 @@ def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figur
         caption += (
             f" {comparison.settings['jobs']} cells shared the processor, so times compare only roughly."
         )
-    return _lines(curves, styles, folder, "accuracy-time", "Accuracy over time", caption, "minutes", "%")
+    return _lines(
+        curves, styles, folder, "accuracy-time", "Accuracy over time", caption, "minutes", "top-1 (%)"
+    )
 
 
 def cost(rows: Sequence[Row], folder: Path) -> Figure:
