@@ -15,6 +15,7 @@ COMMANDS = {
     "knn": "k-nearest-neighbour evaluation of a checkpoint",
     "embed": "features and file names of any folder of images",
     "compare": "methods x seeds on one data set: pre-training, k-NN and linear; goes on where it stood",
+    "report": "a comparison's folder as one HTML file, PNG figures and Markdown (compare ends with it)",
     "export": "a checkpoint's backbone for torchvision, timm, safetensors or detectron2 (--to)",
     "data": "data sets: which are here, and how to get the others",
     "doctor": "what this machine and installation can do, and how to mend what is missing",
@@ -51,6 +52,10 @@ def _dispatch(command: str, rest: list[str]) -> None:
         from solo_intl.experiments import run_experiment
 
         run_experiment(rest)
+    elif command == "report":
+        from solo_intl.experiments.report import run
+
+        run(rest)
     else:
         _refuse_arguments(command, rest)
         if command == "data":

@@ -62,6 +62,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "method_kwargs": ANY,
         "momentum": dict.fromkeys(("base_tau", "final_tau", "classifier")),
         "augmentations": ANY,
+        "monitor": {"every_n_steps": None},
         "knn_eval": dict.fromkeys(("enabled", "k", "distance_func")),
         "auto_umap": ANY,
     },
@@ -76,7 +77,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "knn": {**_FROZEN, **dict.fromkeys(("k", "distance", "vote", "temperature"))},
     "embed": {**_FROZEN, **dict.fromkeys(("folder", "split", "format"))},
     "compare": {
-        **dict.fromkeys(("name", "pretrain", "methods", "seeds", "jobs")),
+        **dict.fromkeys(("name", "pretrain", "methods", "seeds", "jobs", "report")),
+        "budget": dict.fromkeys(("max_epochs", "minutes")),
         "overrides": ANY,
         "checkpoint": {"dir": None},
     },

@@ -88,6 +88,7 @@ _PRETRAINED = {
     "backbone.kwargs": {},
     "method_kwargs": {},
     "knn_eval.enabled": False,
+    "monitor.every_n_steps": 50,
     "momentum": {},
     "accumulate_grad_batches": 1,
     "data.format": "image_folder",
@@ -134,6 +135,7 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
             if cfg.data.num_small_crops:
                 fill(cfg, "backbone.kwargs.dynamic_img_size", True)  # else it refuses the smaller views
     check_training(cfg)
+    check_number(cfg, "monitor.every_n_steps", positive=False, integer=True)
     check_number(cfg, "accumulate_grad_batches", integer=True)
     check_number(cfg, "optimizer.classifier_lr", positive=False)
     if cfg.knn_eval.get("k") is not None:

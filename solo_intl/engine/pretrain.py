@@ -21,22 +21,45 @@ from solo_intl.config.baselines import check_batch
 from solo_intl.config.settings import count_labels
 from solo_intl.data import ImageDataset, WithIndex, eval_transform, normalization, open_split
 from solo_intl.engine.fit import fit
+from solo_intl.engine.monitor import SpectrumMonitor
 from solo_intl.engine.resume import resume_checkpoint
 from solo_intl.engine.run_folder import plan_run_folder, write_json
 from solo_intl.engine.trainer import LAST, build_trainer
+from solo_intl.engine.views import FirstViews
 from solo_intl.errors import UserError
 
 MEASURED_STEPS, SKIPPED_STEPS = 8, 3  # the first ones warm caches and loader up
 
 
 class Clock(Callback):
-    """Counts batches; with ``measure`` also times each from the end of the one before, loading included."""
+    """Counts batches and logs ``seconds`` of training so far at each epoch's end, over resumed runs too.
+
+    With ``measure`` it also times each batch from the end of the one before, loading included.
+    """
 
     def __init__(self, measure: bool = False) -> None:
         self.measure = measure
         self.batches = 0
         self.seconds: list[float] = []
-        self.last = 0.0
+        self.last = self.before = 0.0
+        self.started = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since training began, those of the runs it continues included."""
+        return time.perf_counter() - self.started
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.started = time.perf_counter() - self.before
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        module.log("seconds", self.elapsed, sync_dist=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed": self.elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before = float(state_dict["elapsed"])
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         self.batches += 1
@@ -62,6 +85,7 @@ class Pretraining:
     cfg: DictConfig  # learning rates scaled, as the method reads them
     base_cfg: DictConfig  # learning rates as stated, so that config.yaml can be run again
     clock: Clock
+    monitor: SpectrumMonitor | None
     model: LightningModule
     trainer: Trainer
     train: DataLoader[Any]
@@ -100,6 +124,14 @@ def _validation(cfg: DictConfig, mean: Any, std: Any) -> ImageDataset | None:
     return open_split(cfg.data, "val", eval_transform(cfg.image_size, mean, std))
 
 
+def _monitor(cfg: DictConfig, folder: Path | None) -> SpectrumMonitor | None:
+    if folder is None or not cfg.monitor.every_n_steps:
+        return None
+    whitening = {key: cfg.method_kwargs[key] for key in ("iterations", "axis") if key in cfg.method_kwargs}
+    is_intl = cfg.method.startswith("intl")  # another method's `iterations` would mean something else
+    return SpectrumMonitor(int(cfg.monitor.every_n_steps), folder, **(whitening if is_intl else {}))
+
+
 def prepare(cfg: DictConfig) -> Pretraining:
     """Build data, model and Trainer for a composed configuration.
 
@@ -129,7 +161,9 @@ def prepare(cfg: DictConfig) -> Pretraining:
     trainer_cfg = cfg.copy()
     if folder is None:
         trainer_cfg.update({**dry, "enable_progress_bar": False})
-    trainer = build_trainer(trainer_cfg, folder, [clock])
+    monitor = _monitor(cfg, folder)
+    looks = [FirstViews(folder, mean, std)] if folder else []
+    trainer = build_trainer(trainer_cfg, folder, [clock, *looks, *([monitor] if monitor else [])])
     base_cfg = cfg.copy()
     scale_learning_rate(cfg, trainer.world_size)
     if len(train) < cfg.optimizer.batch_size * trainer.world_size:
@@ -149,7 +183,7 @@ def prepare(cfg: DictConfig) -> Pretraining:
     if not cfg.performance.disable_channel_last:
         model = model.to(memory_format=torch.channels_last)
     loaders = _loader(WithIndex(train), cfg, train=True), val and _loader(val, cfg, train=False)
-    return Pretraining(cfg, base_cfg, clock, model, trainer, loaders[0], loaders[1] or None, folder)
+    return Pretraining(cfg, base_cfg, clock, monitor, model, trainer, loaders[0], loaders[1] or None, folder)
 
 
 def peak_memory_gib() -> float:
@@ -184,24 +218,46 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
         "checkpoint": f"checkpoints/{LAST}.ckpt" if run.cfg.checkpoint.enabled else None,
         "metrics": metrics,
     }
+    if run.monitor and run.monitor.found:
+        final["spectrum"] = {**run.monitor.found[-1].measures, "seconds": round(run.monitor.seconds, 3)}
     if run.trainer.is_global_zero:
         write_json(run.folder / "metrics.json", final)
     return run.folder, final
 
 
-def dry_run(cfg: DictConfig) -> dict[str, Any]:
-    """Take a few real steps and say what the whole run would cost; nothing is written."""
+def measure_steps(cfg: DictConfig) -> Pretraining:
+    """Take a few real steps, nothing written; the clock of what is returned holds each step's seconds.
+
+    Raises:
+        UserError: an epoch has too few batches to measure.
+    """
     cfg = cfg.copy()
     cfg.dry_run = True
     run = prepare(cfg)
-    started = time.perf_counter()
     run.trainer.fit(run.model, run.train)
-    wall = time.perf_counter() - started
     if not run.clock.seconds:
         raise UserError(
             f"optimizer.batch_size: found {run.cfg.optimizer.batch_size}, so {run.batches} batches an epoch; "
             f"accepted for a dry run: more than {SKIPPED_STEPS} batches an epoch"
         )
+    return run
+
+
+def seconds_per_epoch(cfg: DictConfig) -> float:
+    """What an epoch would take with validation, from a few real steps; nothing is written."""
+    run = measure_steps(cfg)
+    validation = 0.0
+    if run.val is not None:
+        views = run.cfg.data.num_large_crops + run.cfg.data.num_small_crops
+        validation = len(run.val) * run.clock.median / (3 * views)  # no backward pass, and one view
+    return run.clock.median * run.batches + validation
+
+
+def dry_run(cfg: DictConfig) -> dict[str, Any]:
+    """Take a few real steps and say what the whole run would cost; nothing is written."""
+    started = time.perf_counter()
+    run = measure_steps(cfg)
+    wall = time.perf_counter() - started
     data, optimizer, world = run.cfg.data, run.cfg.optimizer, run.trainer.world_size
     images = len(run.train.dataset)  # type: ignore[arg-type]
     accumulated, batch = run.cfg.accumulate_grad_batches, run.clock.median

@@ -15,7 +15,10 @@ from solo_intl.errors import UserError
 from solo_intl.evaluation import read_checkpoint
 
 # what may differ between a run and the one it continues
-_FREE = ("resume_from_checkpoint", "auto_resume", "wandb", "tensorboard", "checkpoint", "name", "dry_run")
+_FREE = (
+    *("resume_from_checkpoint", "auto_resume", "wandb", "tensorboard", "checkpoint", "name", "dry_run"),
+    "monitor",
+)
 
 
 def _comparable(cfg: DictConfig) -> dict[str, Any]:

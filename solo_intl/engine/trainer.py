@@ -26,10 +26,10 @@ LAST = "last"  # checkpoints/last.ckpt, overwritten at every save unless checkpo
 
 
 class Checkpoints(ModelCheckpoint):
-    """Saves every ``checkpoint.frequency`` epochs and always at the last one."""
+    """Saves every ``checkpoint.frequency`` epochs and always at the last one, max_time's too."""
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.current_epoch + 1 == trainer.max_epochs:
+        if trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop:
             self._every_n_epochs = 1
         super().on_train_epoch_end(trainer, module)
 

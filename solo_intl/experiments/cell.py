@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -22,6 +23,7 @@ from solo_intl.evaluation import (
 )
 
 Accuracies = dict[str, float]  # "knn" and "linear", top-1 in percent
+FEATURES_FILE, KEPT_IMAGES = "features.npz", 2000
 
 
 def read_config(folder: Path, name: str, overrides: list[str] | None = None) -> DictConfig:
@@ -30,12 +32,30 @@ def read_config(folder: Path, name: str, overrides: list[str] | None = None) -> 
         return OmegaConf.create(host.plain(compose(name, overrides=overrides or [])))
 
 
-def judge(train: Features, val: Features, seed: int) -> Accuracies:
-    """5-NN and the paper's CIFAR linear protocol (section E.3) on features of both splits."""
+def judge(train: Features, val: Features, seed: int, keep: Path | None = None) -> Accuracies:
+    """5-NN and the paper's CIFAR linear protocol (section E.3) on features of both splits.
+
+    Args:
+        train: features of the training split.
+        val: features of the validation split.
+        seed: of the linear layer's training.
+        keep: a folder for ``features.npz``, validation features to draw later.
+    """
+    if keep is not None:
+        keep_features(val, keep)
     return {
         "knn": float(knn_accuracy(train, val, k=5)["top1"]),
         "linear": float(adam_probe(train, val, seed=seed).metrics["top1"]),
     }
+
+
+def keep_features(val: Features, folder: Path) -> None:
+    """Write ``index`` [k], ``x`` float16 [k, d] up to a common factor and ``y`` [k], k at most 2,000."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = np.unique(np.linspace(0, len(val.x) - 1, min(len(val.x), KEPT_IMAGES)).round().astype(int))
+    x = val.x.numpy()[index]
+    scaled = (x / max(float(np.abs(x).max()), np.finfo(np.float32).tiny)).astype(np.float16)
+    np.savez_compressed(folder / FEATURES_FILE, index=index, x=scaled, y=val.y.numpy()[index])
 
 
 def raw_pixels(cfg: DictConfig) -> tuple[Features, Features]:
@@ -44,23 +64,24 @@ def raw_pixels(cfg: DictConfig) -> tuple[Features, Features]:
     return train, val
 
 
-def judge_network(cfg: DictConfig, backbone: nn.Module) -> Accuracies:
+def judge_network(cfg: DictConfig, backbone: nn.Module, keep: Path | None = None) -> Accuracies:
     """Accuracies of a network's features under the evaluation transform of its configuration."""
     mean, std = normalization(cfg.data, cfg.augmentations)
     transform = eval_transform(cfg.augmentations[0].crop_size, mean, std)
     train, val = (
         extract_features(backbone, open_split(cfg.data, split, transform)) for split in ("train", "val")
     )
-    return judge(train, val, cfg.seed)
+    return judge(train, val, cfg.seed, keep)
 
 
-def judge_untrained(cfg: DictConfig) -> Accuracies:
+def judge_untrained(cfg: DictConfig, keep: Path | None = None) -> Accuracies:
     """Accuracies of the very weights that pre-training with ``cfg`` starts from."""
     model: Any = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).model
-    return judge_network(cfg, model.backbone)
+    return judge_network(cfg, model.backbone, keep)
 
 
-def judge_pretrained(cfg: DictConfig) -> tuple[Accuracies, Path, dict[str, Any]]:
+def judge_pretrained(cfg: DictConfig, keep: Path | None = None) -> tuple[Accuracies, Path, dict[str, Any]]:
     """Pre-train with ``cfg``; accuracies, run folder, and the run's final figures."""
     run, final = pretrain(cfg)
-    return judge_network(cfg, load_backbone(run / "checkpoints" / "last.ckpt").backbone), run, final
+    backbone = load_backbone(run / "checkpoints" / "last.ckpt").backbone
+    return judge_network(cfg, backbone, keep), run, final

@@ -24,7 +24,9 @@ from solo_intl.config.compose import config_folder
 from solo_intl.config.schema import SCHEMAS, check_keys
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.errors import UserError, not_accepted
+from solo_intl.experiments.budget import check_budget, within_minutes
 from solo_intl.experiments.cell import judge, judge_pretrained, judge_untrained, raw_pixels, read_config
+from solo_intl.experiments.report import write_report
 from solo_intl.register import register
 
 RAW, UNTRAINED = "raw pixels", "untrained"  # what a method has to beat
@@ -37,6 +39,7 @@ class Cell:
 
     name: str
     cfg: DictConfig
+    minutes: float | None = None  # of pre-training; None: the epochs that cfg states
 
     @property
     def folder(self) -> Path:
@@ -84,6 +87,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     failed = [f"{cell.name}, seed {cell.cfg.seed}" for cell in cells if not cell.finished]
     if failed:
         print(f"failed: {'; '.join(failed)} (the error is in {RESULT} of each; the same command tries again)")
+    if cfg.get("report", True) and any(cell.finished for cell in cells):
+        print(f"report: {write_report(folder)}")
     return {"folder": str(folder), "failed": failed, "results": results}
 
 
@@ -96,6 +101,7 @@ def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
             raise not_accepted("methods", name, known)
     if not wanted:
         raise UserError(f"methods: found none with a file in {place}, accepted: {', '.join(host.METHODS)}")
+    budget = check_budget(cfg)
     for seed in cfg.seeds:
         for name in (RAW, UNTRAINED, *wanted):
             method = "intl" if name in (RAW, UNTRAINED) and "intl" in known else name
@@ -105,13 +111,14 @@ def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
             cell.seed, cell.name = int(seed), f"{method}-seed{seed}"
             cell.checkpoint.dir = str(folder / "cells" / name.replace(" ", "-") / f"seed{seed}")
             cell.auto_resume.enabled = True  # a killed cell goes on from its last epoch
-            yield Cell(name, cell)
+            cell.max_epochs = budget.get("max_epochs", cell.max_epochs)
+            yield Cell(name, cell, budget.get("minutes"))
 
 
 def _open(folder: Path, cfg: DictConfig) -> None:
     """Keep the settings beside the results, so that no cell of other settings ever joins them."""
     file = folder / "config.yaml"
-    free = ("methods", "seeds", "jobs", "checkpoint")  # more of them may join later
+    free = ("methods", "seeds", "jobs", "checkpoint", "report")  # more of them may join later
     if file.is_file():
         before = {key: value for key, value in host.plain(OmegaConf.load(file)).items() if key not in free}
         now = {key: value for key, value in host.plain(cfg).items() if key not in free}
@@ -180,10 +187,11 @@ def _run_cell(cell: Cell, threads: int) -> None:
 
 def _measure(cell: Cell) -> dict[str, Any]:
     if cell.name == RAW:
-        return {"accuracies": judge(*raw_pixels(cell.cfg), cell.cfg.seed)}
+        return {"accuracies": judge(*raw_pixels(cell.cfg), cell.cfg.seed, cell.folder)}
     if cell.name == UNTRAINED:
-        return {"accuracies": judge_untrained(cell.cfg)}
-    accuracies, run_folder, final = judge_pretrained(cell.cfg)
+        return {"accuracies": judge_untrained(cell.cfg, cell.folder)}
+    cfg = within_minutes(cell.cfg, cell.minutes, cell.folder) if cell.minutes else cell.cfg
+    accuracies, run_folder, final = judge_pretrained(cfg, cell.folder)
     return {"accuracies": accuracies, "run": str(run_folder.relative_to(cell.folder)), "pretraining": final}
 
 

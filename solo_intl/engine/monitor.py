@@ -1,0 +1,137 @@
+"""The spectrum of the embeddings while a method trains, and one clear warning when they collapse."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from solo_intl.engine.spectrum import Spectrum, measure_spectrum
+
+SPECTRUM_FILE = "spectrum.npz"
+IMAGES = 256  # of a batch at most: bounds the cost, and keeps effective ranks of large batches comparable
+ALL_EQUAL = 0.05  # std: mean cosine between embeddings above 0.997
+ONE_DIRECTION = 0.9  # of the variance over images, in the greatest eigenvalue
+
+
+def embedding_module(model: nn.Module) -> tuple[str, nn.Module]:
+    """The module whose output is the embedding, and its name: the projector, or what stands in its place."""
+    head = getattr(getattr(model, "head", None), "mlp", None)  # DINO's projector, before the prototypes
+    for name, module in (("projector", getattr(model, "projector", None)), ("head.mlp", head)):
+        if isinstance(module, nn.Module):
+            return name, module
+    backbone: Any = model.backbone
+    return "backbone", backbone  # MAE has none
+
+
+class SpectrumMonitor(Callback):
+    """Measures the first view's embeddings at the first step and every n steps, from the forward pass itself.
+
+    With several processes, those of the first one. Measures go to the loggers as ``spectrum_*``; steps,
+    measures and eigenvalues to ``spectrum.npz`` in the run folder.
+
+    Args:
+        every_n_steps: n >= 1, in optimizer steps.
+        folder: the run folder.
+        iterations: T of INTL's whitening, for the trace excess.
+        axis: what INTL whitens, for the trace excess.
+    """
+
+    def __init__(self, every_n_steps: int, folder: Path, iterations: int = 4, axis: str = "channel") -> None:
+        self.every = every_n_steps
+        self.file = folder / SPECTRUM_FILE
+        self.settings: dict[str, Any] = {"iterations": iterations, "axis": axis}
+        self.steps: list[int] = []
+        self.found: list[Spectrum] = []
+        self.seconds = 0.0
+        self.warned = False
+        self._due = False
+        self._z: Tensor | None = None
+        self._handle: Any = None
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.source, source = embedding_module(module)
+        self._handle = source.register_forward_hook(self._catch)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        step, first = trainer.global_step, batch_idx % trainer.accumulate_grad_batches == 0
+        wanted = step == 0 or (step + 1) % self.every == 0
+        self._due = wanted and first and trainer.is_global_zero
+        self._step = step
+
+    def _catch(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if self._due:
+            self._due = False  # the first view only
+            z = output[0] if isinstance(output, tuple) else output
+            self._z = z.detach()[:IMAGES].float()
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        z, self._z, self._due = self._z, None, False
+        if z is None:
+            return
+        started = time.perf_counter()
+        if z.ndim == 2 and min(z.shape) > 1 and bool(z.isfinite().all()):
+            spectrum = measure_spectrum(z, **self.settings)
+            self.steps.append(self._step)
+            self.found.append(spectrum)
+            values = {f"spectrum_{name}": value for name, value in spectrum.measures.items()}
+            for logger in trainer.loggers:
+                logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._step)
+            self._warn(spectrum)
+        self.seconds += time.perf_counter() - started
+
+    def _warn(self, spectrum: Spectrum) -> None:
+        reason = collapse(spectrum)
+        if reason and not self.warned:
+            self.warned = True
+            rank_zero_warn(
+                f"collapse begins, step {self._step}: {reason}; "
+                f"the run goes on, its spectrum is in {self.file}"
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.write()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        self.write()
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if self._handle is not None:  # setting up may have failed before
+            self._handle.remove()
+
+    def write(self) -> None:
+        """Put all measures so far into the file; nothing when there are none."""
+        if not self.found:
+            return
+        columns: dict[str, Any] = {
+            name: np.asarray([spectrum.measures[name] for spectrum in self.found])
+            for name in self.found[0].measures
+        }
+        eigenvalues = torch.stack([s.eigenvalues for s in self.found]).float().numpy()
+        partial = self.file.with_name(f"{self.file.stem}.partial.npz")
+        np.savez_compressed(
+            partial,
+            step=np.asarray(self.steps),
+            eigenvalues=eigenvalues,
+            source=np.asarray(self.source),
+            **columns,
+        )
+        partial.replace(self.file)
+
+
+def collapse(spectrum: Spectrum) -> str | None:
+    """Why these embeddings count as collapsed, with the measure and its limit; None if they don't."""
+    if spectrum.std < ALL_EQUAL:
+        return f"all embeddings are nearly equal (std {spectrum.std:.2g}, below {ALL_EQUAL})"
+    share = float(spectrum.eigenvalues[0])
+    if share > ONE_DIRECTION:
+        return f"one direction holds {share:.1%} of the embeddings' variance (above {ONE_DIRECTION:.0%})"
+    return None

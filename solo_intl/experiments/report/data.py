@@ -1,0 +1,236 @@
+"""What a comparison's folder holds, read into memory; nothing is computed by a network."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from solo_intl.engine.monitor import SPECTRUM_FILE
+from solo_intl.engine.views import VIEWS_FILE
+from solo_intl.errors import UserError
+from solo_intl.experiments.cell import FEATURES_FILE
+
+Arrays = dict[str, np.ndarray]
+Points = list[tuple[float, float]]
+REFERENCES = ("raw pixels", "untrained")  # what a method has to beat; they are not trained
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished cell.
+
+    Attributes:
+        folder: the cell's folder.
+        seed: its seed.
+        accuracies: "knn" and "linear" in percent.
+        final: the pre-training's final figures; empty for a reference.
+        parts: run folders of the pre-training, oldest first: each continues the one before.
+    """
+
+    folder: Path
+    seed: int
+    accuracies: dict[str, float]
+    final: dict[str, Any]
+    parts: tuple[Path, ...]
+
+    @cached_property
+    def rows(self) -> list[dict[str, float]]:
+        """metrics.csv of all parts; what a later part did again is taken from the later one."""
+        rows: list[dict[str, float]] = []
+        for part in self.parts:
+            found = _rows(part)
+            first = min((row["step"] for row in found), default=float("inf"))
+            rows = [row for row in rows if row["step"] < first] + found
+        return rows
+
+    @property
+    def _before(self) -> list[dict[str, float]]:
+        """The rows of all parts that are not the last one's."""
+        last = _rows(self.parts[-1])
+        return self.rows[: len(self.rows) - len(last)]
+
+    def series(self, name: str, over: str = "epoch") -> Points:
+        """(epochs or steps done, value) of one column."""
+        return [(row[over] + 1, row[name]) for row in self.rows if name in row and over in row]
+
+    @property
+    def times(self) -> dict[float, float]:
+        """Seconds of training by the number of epochs done; from the mean where none were recorded."""
+        recorded = dict(self.series("seconds"))
+        if recorded:
+            return recorded
+        return {epoch: epoch * self.seconds_per_epoch for epoch, _ in self.series("val_acc1")}
+
+    @property
+    def timed(self) -> bool:
+        """Whether each epoch's time was recorded."""
+        return bool(self.series("seconds"))
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Seconds of training, validation included, by epochs done."""
+        recorded = self.series("seconds")
+        if recorded:
+            return recorded[-1][1] / recorded[-1][0]
+        # the final figures are those of the last part alone
+        before = max((row["epoch"] + 1 for row in self._before if "epoch" in row), default=0)
+        return float(self.final["seconds"]) / max(1, int(self.final["epochs"]) - before)
+
+    @property
+    def hours(self) -> float:
+        """Hours of training, over all parts."""
+        return self.seconds_per_epoch * int(self.final["epochs"]) / 3600
+
+    @cached_property
+    def spectrum(self) -> Arrays:
+        """What the monitor wrote, over all parts; empty if it was off."""
+        found = [_arrays(part / SPECTRUM_FILE) for part in self.parts]
+        found = [arrays for arrays in found if arrays]
+        joined = found[0] if found else {}
+        for later in found[1:]:
+            before = joined["step"] < later["step"].min()
+            joined = {
+                key: value if value.ndim == 0 else np.concatenate([value[before], later[key]])
+                for key, value in joined.items()
+            }
+        return joined
+
+    @cached_property
+    def views(self) -> Arrays:
+        return _arrays(self.parts[0] / VIEWS_FILE) if self.parts else {}
+
+    @cached_property
+    def features(self) -> Arrays:
+        return _arrays(self.folder / FEATURES_FILE)
+
+    @property
+    def config(self) -> str:
+        """The run's config.yaml; empty for a reference."""
+        return (self.parts[0] / "config.yaml").read_text() if self.parts else ""
+
+
+@dataclass
+class Entry:
+    """One method, or one reference, over its seeds."""
+
+    name: str
+    runs: list[Run] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> bool:
+        return self.name not in REFERENCES
+
+    def mean_series(self, name: str, over: str = "epoch") -> Points:
+        """Mean over the seeds, where all of them have a value."""
+        return mean_points([points for run in self.runs if (points := run.series(name, over))])
+
+
+@dataclass
+class Comparison:
+    """Everything the report shows."""
+
+    folder: Path
+    settings: dict[str, Any]
+    entries: list[Entry]
+    unfinished: int
+    environment: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.settings.get("name") or self.folder.name)
+
+    @property
+    def methods(self) -> list[Entry]:
+        """Trained methods with at least one finished seed."""
+        return [entry for entry in self.entries if entry.trained and entry.runs]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({run.seed for entry in self.entries for run in entry.runs})
+
+
+def mean_points(series: Iterable[Points]) -> Points:
+    """Mean of several curves at the abscissae that all of them have.
+
+    Example:
+        >>> mean_points([[(1, 2.0), (2, 4.0)], [(1, 4.0)]])
+        [(1, 3.0)]
+    """
+    values: dict[float, list[float]] = defaultdict(list)
+    count = 0
+    for points in series:
+        count += 1
+        for x, y in dict(points).items():
+            values[x].append(y)
+    return [(x, mean(ys)) for x, ys in sorted(values.items()) if len(ys) == count]
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Read what ``solo-intl compare`` wrote.
+
+    Raises:
+        UserError: the folder holds no comparison, or no finished cell.
+    """
+    if not (folder / "cells").is_dir():
+        raise UserError(
+            f"solo-intl report: found no comparison in {folder}, accepted: the folder that compare printed"
+        )
+    settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    entries: dict[str, Entry] = {}
+    unfinished = 0
+    environment: dict[str, Any] = {}
+    for place in sorted(folder.glob("cells/*/seed*"), key=lambda path: (path.parent.name, _seed(path))):
+        name = "raw pixels" if place.parent.name == "raw-pixels" else place.parent.name
+        result = _json(place / "result.json")
+        entry = entries.setdefault(name, Entry(name))
+        if not result:
+            unfinished += 1
+        elif "error" in result:
+            entry.errors[_seed(place)] = str(result["error"])
+        else:
+            environment = environment or result["environment"]
+            entry.runs.append(_run(place, result))
+    if not any(entry.runs for entry in entries.values()):
+        raise UserError(f"solo-intl report: found no finished cell in {folder}, accepted: one at least")
+    return Comparison(folder, settings, list(entries.values()), unfinished, environment)
+
+
+def _seed(place: Path) -> int:
+    return int(place.name.removeprefix("seed"))
+
+
+def _run(place: Path, result: Mapping[str, Any]) -> Run:
+    parts: list[Path] = []
+    part = place / result["run"] if "run" in result else None
+    while part is not None and part.is_dir() and part not in parts:
+        parts.insert(0, part)
+        before = _json(part / "environment.json").get("resumed_from")
+        part = part.with_name(Path(before).parent.parent.name) if before else None
+    return Run(place, _seed(place), result["accuracies"], result.get("pretraining") or {}, tuple(parts))
+
+
+def _rows(part: Path) -> list[dict[str, float]]:
+    with (part / "metrics.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _arrays(file: Path) -> Arrays:
+    if not file.is_file():
+        return {}
+    with np.load(file) as arrays:
+        return dict(arrays)

@@ -1,0 +1,172 @@
+"""The pages: HTML that needs no other file, Markdown beside the PNG figures."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import jinja2
+from omegaconf import OmegaConf
+
+from solo_intl.errors import UserError
+from solo_intl.experiments.report.curves import draw_curves
+from solo_intl.experiments.report.data import Comparison, Entry, read_comparison
+from solo_intl.experiments.report.maps import draw_maps
+from solo_intl.experiments.report.pictures import draw_neighbours, draw_views
+from solo_intl.experiments.report.ranking import Row, conclusion, rank, show
+from solo_intl.experiments.report.spectra import draw_spectra
+from solo_intl.experiments.report.style import Figure
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what it says, and its figures."""
+
+    anchor: str
+    title: str
+    text: str
+    figures: list[Figure]
+
+
+def write_pages(folder: Path) -> Path:
+    """Write ``report/``: report.html, report.md, figures/*.png. An earlier report there is replaced.
+
+    Raises:
+        UserError: the folder holds no comparison with a finished cell.
+    """
+    comparison = read_comparison(folder)
+    report = folder / "report"
+    partial = folder / "report.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    figures = partial / "figures"
+    figures.mkdir(parents=True)
+    rows = rank(comparison)
+    sections = _sections(comparison, rows, figures)
+    content = _content(comparison, rows, sections)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("report.html", "report.md"):
+        text = environment.get_template(f"{name}.j2").render(content)
+        (partial / name).write_text(text, encoding="utf-8")
+    shutil.rmtree(report, ignore_errors=True)
+    partial.rename(report)
+    return report / "report.html"
+
+
+def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Section]:
+    curves = draw_curves(comparison, rows, folder)
+    groups: dict[str, list[Figure]] = {"accuracy": [], "cost": [], "losses": []}
+    for figure in curves:
+        kind = "losses" if figure.name.startswith("loss") else figure.name.partition("-")[0]
+        groups["accuracy" if kind == "ranking" else kind].append(figure)
+    off = "No run was monitored (monitor.every_n_steps was 0, or the cells are older than the monitor)."
+    kept = "No cell kept its validation features: they are older than this part of the report."
+    seen = "No run kept the views it saw: they are older than this part of the report."
+    return [
+        Section("accuracy", "Accuracy", "", groups["accuracy"]),
+        Section("cost", "Cost", "", groups["cost"]),
+        Section("losses", "Losses", "", groups["losses"]),
+        _section("spectrum", "Spectrum of the embeddings", off, lambda: draw_spectra(comparison, folder)),
+        _section("maps", "Maps of the features", kept, lambda: draw_maps(comparison, folder)),
+        _section(
+            "neighbours",
+            "Nearest neighbours",
+            kept,
+            lambda: draw_neighbours(comparison, folder),
+            "Nearest validation images by cosine of the frozen features. Blue frame: same class as the image "
+            "asked for; vermilion frame and corner: another class.",
+        ),
+        _section("views", "Views that training saw", seen, lambda: draw_views(comparison, folder)),
+    ]
+
+
+def _section(
+    anchor: str, title: str, missing: str, draw: Callable[[], list[Figure]], text: str = ""
+) -> Section:
+    """A part that only some comparisons have the material for."""
+    try:
+        figures = draw()
+    except UserError as error:  # the data set is not on this machine
+        return Section(anchor, title, f"Left out: {error}", [])
+    return Section(anchor, title, text if figures else f"Left out. {missing}", figures)
+
+
+def _content(comparison: Comparison, rows: list[Row], sections: list[Section]) -> dict[str, Any]:
+    return {
+        "comparison": comparison,
+        "rows": rows,
+        "table": [_line(place, row) for place, row in enumerate(rows, 1)],
+        "conclusion": conclusion(rows),
+        "facts": _facts(comparison),
+        "settings": [_settings(entry) for entry in comparison.methods],
+        "failures": [(e.name, seed, text) for e in comparison.entries for seed, text in e.errors.items()],
+        "configs": [(entry.name, entry.runs[0].config) for entry in comparison.methods],
+        "comparison_yaml": OmegaConf.to_yaml(OmegaConf.create(comparison.settings)),
+        "environment_yaml": OmegaConf.to_yaml(OmegaConf.create(comparison.environment)),
+        "sections": sections,
+    }
+
+
+def _line(place: int, row: Row) -> dict[str, str]:
+    """One line of the ranking as text."""
+
+    def number(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)  # noqa: RUF001
+
+    return {
+        "place": str(place),
+        "name": row.entry.name,
+        "trained": "yes" if row.entry.trained else "",
+        "knn": show(row.knn),
+        "linear": show(row.linear),
+        "difference": number(row.difference, "+.2f"),
+        "p": number(row.p, ".3f"),
+        "adjusted": number(row.adjusted, ".3f"),
+        "seeds": str(len(row.entry.runs)),
+        "seconds": number(row.seconds_per_epoch, ".1f"),
+        "memory": number(row.memory, ".2f"),
+    }
+
+
+def _facts(comparison: Comparison) -> dict[str, str]:
+    finals = [run.final for entry in comparison.methods for run in entry.runs]
+    facts = {"seeds": ", ".join(map(str, comparison.seeds)), "methods": str(len(comparison.methods))}
+    for key in ("dataset", "epochs", "steps", "precision"):
+        values = sorted({str(final[key]) for final in finals if key in final})
+        facts[key] = ", ".join(values)
+    hours = sum(run.hours for entry in comparison.methods for run in entry.runs)
+    facts["training in all"] = f"{hours:.1f} h"
+    machine = comparison.environment.get("machine", {})
+    facts["machine"] = ", ".join([*machine.get("gpus", []), str(machine.get("processor", ""))])
+    facts["date"] = str(comparison.environment.get("date", ""))[:10]
+    if comparison.unfinished:
+        facts["not finished yet"] = f"{comparison.unfinished} cells"
+    return facts
+
+
+def _settings(entry: Entry) -> dict[str, str]:
+    """What a reader compares first; each configuration stands in full further down."""
+    cfg: Any = OmegaConf.create(entry.runs[0].config)
+    optimizer = cfg.optimizer
+    return {
+        "method": entry.name,
+        "optimizer": str(optimizer.name),
+        "learning rate": f"{optimizer.lr:g}",
+        "weight decay": f"{optimizer.weight_decay:g}",
+        "batch": str(optimizer.batch_size),
+        "epochs": str(cfg.max_epochs),
+        "steps": f"{mean(run.final['steps'] for run in entry.runs):.0f}",
+        "views": str(sum(view.num_crops for view in cfg.augmentations)),
+        "embedding": str(cfg.method_kwargs.get("proj_output_dim", "–")),  # noqa: RUF001
+    }
