@@ -13,6 +13,7 @@ from solo_intl.data import count_classes, dataset_info
 from solo_intl.errors import UserError, not_accepted, unknown_key
 
 DEFAULT_SEED = 5  # solo-learn's
+AUGMENT = ("stock", "batched")
 
 
 def check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: bool = False) -> None:
@@ -99,6 +100,7 @@ _PRETRAINED = {
     "data.fraction": -1,
     "data.train_path": None,
     "data.val_path": None,
+    "data.augment": AUGMENT[0],
 }
 
 
@@ -137,6 +139,8 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
             fill(cfg, "backbone.kwargs.img_size", cfg.image_size)
             if cfg.data.num_small_crops:
                 fill(cfg, "backbone.kwargs.dynamic_img_size", True)  # else it refuses the smaller views
+    if cfg.data.augment not in AUGMENT:
+        raise not_accepted("data.augment", cfg.data.augment, AUGMENT)
     check_training(cfg)
     check_number(cfg, "accumulate_grad_batches", integer=True)
     check_number(cfg, "optimizer.classifier_lr", positive=False)

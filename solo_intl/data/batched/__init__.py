@@ -1,7 +1,7 @@
 """Augmentation of whole batches as tensors, on the training device: ``data.augment=batched``.
 
-The images are one uint8 tensor in memory (:class:`MemoryImages`); every view of a batch is made by a few tensor
-operations, each image with random parameters of its own (:class:`BatchedViews`).
+The images are one uint8 tensor in memory (:class:`MemoryImages`); every view of a batch is made by a few
+tensor operations, each image with random parameters of its own (:class:`BatchedViews`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Colour operations on batches, to the level what torchvision and Pillow do to one 8-bit image.
 
-Images are float32 [n, 3, h, w] holding whole levels from 0 to 255, and so are the results; ``factor`` is float32 [n].
-Pillow's blends cut the fraction off where its conversions round, and its hue has 255 steps: both move averages by
-a visible part of a level, so both are kept.
+Images are float32 [n, 3, h, w] holding whole levels from 0 to 255, and so are the results; ``factor`` is
+float32 [n]. Pillow's blends cut the fraction off where its conversions round, and its hue has 255 steps: both
+move averages by a visible part of a level, so both are kept.
 """
 
 from __future__ import annotations
@@ -62,13 +62,15 @@ def hue(x: Tensor, factor: Tensor) -> Tensor:
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
     share = chroma.clamp(min=1)  # grey has saturation 0, so its hue doesn't matter
+    from_red, from_green, from_blue = ((value - channel).div_(share) for channel in (red, green, blue))
     sixths = torch.where(
         red == value,
-        (green - blue).div_(share),
-        torch.where(green == value, (blue - red).div_(share).add_(2), (red - green).div_(share).add_(4)),
+        from_blue - from_green,
+        torch.where(green == value, from_red.sub(from_blue).add_(2), from_green.sub_(from_red).add_(4)),
     )
-    level = sixths.div_(6).add_(1)
-    level.sub_(level.floor()).mul_(255).floor_()
+    # many hues are whole steps up to rounding, which decides about the step: in float64, as Pillow does
+    turn = sixths.double().div_(6).add_(1)
+    level = turn.sub_(turn.floor()).float().double().mul_(255).floor_().float()
     level.add_((factor * 255).trunc_()[:, None, None])
     level.sub_((level / 256).floor_().mul_(256))  # 8 bits run over at 256, though a full turn is 255
     depth = (chroma / value.clamp(min=1)).mul_(255).floor_().mul_(value).div_(255)

@@ -1,4 +1,4 @@
-"""Random parameters of one view, drawn for each image of a batch from the distributions of the stock transforms."""
+"""Random parameters of one view, drawn for each image as the stock transforms draw them."""
 
 from __future__ import annotations
 

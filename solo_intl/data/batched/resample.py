@@ -22,7 +22,8 @@ def resample(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """
     n, c, h, w = x.shape
     x = to_levels(torch.bmm(x.reshape(n, c * h, w), columns.mT)).view(n * c, h, -1)
-    return to_levels(torch.bmm(rows.repeat_interleave(c, dim=0), x)).view(n, c, *x.shape[1:2], -1)
+    x = to_levels(torch.bmm(rows.repeat_interleave(c, dim=0), x))
+    return x.view(n, c, *x.shape[1:])
 
 
 def to_levels(x: Tensor) -> Tensor:
