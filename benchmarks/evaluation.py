@@ -72,7 +72,7 @@ def write_cifar(root: Path) -> None:
 
 
 def run_theirs(checkout: str, arguments: list[str]) -> None:
-    """In a process of its own: main_linear.py with a stopwatch on its epochs, whose times go to times.json."""
+    """In a process of its own: main_linear.py a stopwatch on its epochs, their seconds in times.json."""
     sys.path.insert(0, checkout)
     import torchvision
     from solo.methods.linear import LinearModel

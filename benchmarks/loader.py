@@ -118,8 +118,8 @@ def draw(results: dict[str, Any], about: dict[str, Any]) -> Path:
     axes.legend(frameon=False)
     packages = about["packages"]
     axes.set_title(
-        f"{about['machine']['processor']}, one thread, torch {packages['torch']}, Pillow {packages['pillow']}, "
-        f"{about['date'][:10]}",
+        f"{about['machine']['processor']}, one thread, torch {packages['torch']}, "
+        f"Pillow {packages['pillow']}, {about['date'][:10]}",
         fontsize=7,
     )
     figure.savefig(FIGURE, dpi=120)

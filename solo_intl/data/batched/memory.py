@@ -21,8 +21,8 @@ MEMORY_SHARE = 0.5
 class MemoryImages(Dataset[Any]):
     """Every image of a data set, decoded once; a batch is one row lookup.
 
-    A DataLoader asks for whole batches (``__getitems__``) and gets [indices, uint8 [n, 3, h, w], labels]; give it
-    ``collate_fn=as_is``.
+    A DataLoader asks for whole batches (``__getitems__``) and gets [indices, uint8 [n, 3, h, w], labels];
+    give it ``collate_fn=as_is``.
 
     Args:
         dataset: opened without a transform.
@@ -52,8 +52,9 @@ class MemoryImages(Dataset[Any]):
             image, _ = dataset[i]
             if image.size != (width, height):
                 raise UserError(
-                    f"data.augment: found 'batched', but {dataset.names[i]} has {image.width} x {image.height} px "
-                    f"and {dataset.names[0]} {width} x {height}; accepted: stock, or images of one size"
+                    f"data.augment: found 'batched', but {dataset.names[i]} has {image.width} x "
+                    f"{image.height} px and {dataset.names[0]} {width} x {height}; "
+                    "accepted: stock, or images of one size"
                 )
             self.images[i] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         self.labels = torch.tensor(dataset.labels)

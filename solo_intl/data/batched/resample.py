@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from solo_intl.data.batched.parameters import BLUR_SIGMA
 
 
 def resample(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -68,11 +72,11 @@ def bicubic(start: Tensor, length: Tensor, size: int, out: int, flipped: Tensor 
 def gaussian(sigma: Tensor, size: int) -> Tensor:
     """Pillow's Gaussian blur of a line: three box averages, beyond the ends the last pixel repeated.
 
-    The box is 2 r + 1 pixels wide, r chosen so that three of them have the deviation sigma; r is no whole number, so
-    the two outermost of its 2 floor(r) + 3 pixels have less weight.
+    The box is 2 r + 1 pixels wide, r chosen so that three of them have the deviation sigma; r is no whole
+    number, so the two outermost of its 2 floor(r) + 3 pixels have less weight.
 
     Args:
-        sigma: [n], standard deviation in pixels.
+        sigma: [n], standard deviation in pixels, at most the largest of BLUR_SIGMA.
         size: pixels of the line.
 
     Returns:
@@ -82,16 +86,16 @@ def gaussian(sigma: Tensor, size: int) -> Tensor:
         >>> gaussian(torch.tensor([0.5]), 3)[0, 1]
         tensor([0.1042, 0.7917, 0.1042])
     """
-    variance = (sigma.double() ** 2 / 3)[:, None, None]
+    variance = (sigma.float() ** 2 / 3)[:, None, None]
     whole = (((12 * variance + 1).sqrt() - 1) / 2).floor()
     part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
     full = 1 / (2 * (whole + part) + 1)
     edge = (1 - (2 * whole + 1) * full) / 2
-    reach = size + 1  # far enough: a window that is wider would only repeat the end pixels
+    reach = math.floor((math.sqrt(4 * BLUR_SIGMA[1] ** 2 + 1) - 1) / 2) + 1  # of the widest box
     pixel = torch.arange(-reach, size + reach, device=sigma.device)
     offset = (pixel - torch.arange(size, device=sigma.device)[:, None]).abs()
     box = torch.where(offset <= whole, full, torch.where(offset == whole + 1, edge, 0.0))
     box[..., reach] += box[..., :reach].sum(dim=-1)
     box[..., reach + size - 1] += box[..., reach + size :].sum(dim=-1)
     box = box[..., reach : reach + size]
-    return (box @ box @ box).float()
+    return box @ box @ box

@@ -60,8 +60,8 @@ def _blur(x: Tensor, sigma: Tensor) -> Tensor:
 class BatchedViews:
     """Every entry of ``augmentations``, ``num_crops`` times, for whole batches.
 
-    The random parameters follow from seed, step and rank alone and are drawn on the CPU: a run that is repeated or
-    resumed, on whatever device, draws the same.
+    The random parameters follow from seed, step and rank alone and are drawn on the CPU: a run that is
+    repeated or resumed, on whatever device, draws the same.
 
     Args:
         views: entries in solo-learn's format, in order.

@@ -113,15 +113,16 @@ def test_every_draw_is_an_images_own() -> None:
 def test_how_many_images_are_changed(key: str, field: str) -> None:
     settings = JITTER if key == "color_jitter" else {}
     for probability in (0.0, 0.2, 1.0):
-        share = getattr(draws(**{key: {**settings, "prob": probability}}), field).double().mean()
-        assert abs(share - probability) <= 3 * (probability * (1 - probability) / N) ** 0.5
+        many = draws(n=100_000, **{key: {**settings, "prob": probability}})
+        share = getattr(many, field).double().mean()
+        assert abs(share - probability) <= 3 * (probability * (1 - probability) / 100_000) ** 0.5
     # the same through both pipelines, from what comes out
     images = colour_images(1).expand(600, 3, 32, 32)
     view = entry(crop_size=32, **{key: {**settings, "prob": 0.3}})
     stock, ours = both(view, images)
     plain = images[0] / 255
     changed = [sum(not torch.allclose(image, plain, atol=1e-6) for image in views) for views in (stock, ours)]
-    assert chi2_contingency([[c, 600 - c] for c in changed]).pvalue > LEAST_P, changed
+    assert chi2_contingency([[c, 600 - c] for c in changed]).pvalue > LEAST_P / 10, changed  # one of six
 
 
 def both(view: DictConfig, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
