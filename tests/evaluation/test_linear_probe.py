@@ -107,7 +107,7 @@ def test_features_once_or_every_epoch_is_the_same() -> None:
     torch.testing.assert_close(probe.weight, layer.weight.detach(), atol=1e-4, rtol=1e-4)
     with torch.no_grad():
         predicted = layer(backbone.eval()(images["test"])).argmax(dim=1)
-    assert probe.metrics["top1"] == 100 * float((predicted == TEST.y).double().mean()) > 90
+    assert probe.metrics["top1"] == 100 * float((predicted == TEST.y).double().mean()) > 80
 
 
 def test_each_epoch_runs_at_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
