@@ -84,7 +84,7 @@ def gaussian(sigma: Tensor, size: int) -> Tensor:
 
     Example:
         >>> gaussian(torch.tensor([0.5]), 3)[0, 1]
-        tensor([0.1042, 0.7917, 0.1042])
+        tensor([0.1100, 0.7799, 0.1100])
     """
     variance = (sigma.float() ** 2 / 3)[:, None, None]
     whole = (((12 * variance + 1).sqrt() - 1) / 2).floor()
