@@ -15,7 +15,7 @@ ANY: dict[str, Any] = {"*": None}  # a section whose keys somebody else checks
 _DATA = dict.fromkeys(
     (
         *("dataset", "train_path", "val_path", "format", "num_workers", "no_labels", "fraction"),
-        *("max_images", "subset_seed", "subset_file", "download"),
+        *("max_images", "subset_seed", "subset_file", "download", "augment"),
         *("num_classes", "num_large_crops", "num_small_crops"),
     )
 )

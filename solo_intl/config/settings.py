@@ -15,6 +15,7 @@ from solo_intl.errors import UserError, not_accepted, unknown_key
 
 DEFAULT_SEED = 5  # solo-learn's
 DISTANCES = ("euclidean", "cosine")  # of the online k-NN
+AUGMENT = ("stock", "batched")
 
 
 def check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: bool = False) -> None:
@@ -96,6 +97,7 @@ _PRETRAINED = {
     "data.fraction": -1,
     "data.train_path": None,
     "data.val_path": None,
+    "data.augment": AUGMENT[0],
 }
 
 
@@ -134,6 +136,8 @@ def pretrain_settings(cfg: DictConfig) -> DictConfig:
             fill(cfg, "backbone.kwargs.img_size", cfg.image_size)
             if cfg.data.num_small_crops:
                 fill(cfg, "backbone.kwargs.dynamic_img_size", True)  # else it refuses the smaller views
+    if cfg.data.augment not in AUGMENT:
+        raise not_accepted("data.augment", cfg.data.augment, AUGMENT)
     check_training(cfg)
     check_number(cfg, "monitor.every_n_steps", positive=False, integer=True)
     check_number(cfg, "accumulate_grad_batches", integer=True)

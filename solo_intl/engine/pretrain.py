@@ -20,6 +20,7 @@ from solo_intl.config import pretrain_settings, scale_learning_rate
 from solo_intl.config.baselines import check_batch
 from solo_intl.config.settings import count_labels
 from solo_intl.data import ImageDataset, WithIndex, eval_transform, normalization, open_split
+from solo_intl.data.batched import BatchedViews, MemoryImages, as_is
 from solo_intl.engine.fit import fit
 from solo_intl.engine.monitor import SpectrumMonitor
 from solo_intl.engine.resume import resume_checkpoint
@@ -105,7 +106,9 @@ class Pretraining:
 
 
 def _loader(dataset: Any, cfg: DictConfig, *, train: bool) -> DataLoader[Any]:
-    workers = int(cfg.data.num_workers)
+    in_memory = isinstance(dataset, MemoryImages)
+    # a row lookup takes less time than handing its result from one process to another
+    workers = 0 if in_memory else int(cfg.data.num_workers)
     return DataLoader(
         dataset,
         batch_size=cfg.optimizer.batch_size,
@@ -114,6 +117,7 @@ def _loader(dataset: Any, cfg: DictConfig, *, train: bool) -> DataLoader[Any]:
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        collate_fn=as_is if in_memory else None,
     )
 
 
@@ -144,10 +148,15 @@ def prepare(cfg: DictConfig) -> Pretraining:
             "data.format: found 'dali', accepted here: image_folder, h5 (nvidia-dali is not used)"
         )
     mean, std = normalization(cfg.data, cfg.augmentations)
-    views = host.build_views(list(cfg.augmentations), mean, std)
+    batched = cfg.data.augment == "batched"
+    views: Any = (
+        BatchedViews(host.plain(cfg.augmentations), mean, std, cfg.seed)
+        if batched
+        else host.build_views(list(cfg.augmentations), mean, std)
+    )
     if cfg.get("debug_augmentations"):
         print(f"Transforms:\n{views}")
-    train = open_split(cfg.data, "train", views)
+    train = open_split(cfg.data, "train", None if batched else views)
     count_labels(cfg, unlabelled=not train.has_labels)
     val = _validation(cfg, mean, std)
     if cfg.knn_eval.enabled and val is None:
@@ -173,6 +182,7 @@ def prepare(cfg: DictConfig) -> Pretraining:
             f"{len(train) // trainer.world_size}"
         )
     check_batch(cfg, trainer.world_size, len(train))
+    train_images = MemoryImages(train) if batched else WithIndex(train)
     seed_everything(cfg.seed, workers=True, verbose=False)
     try:
         model = host.METHODS[cfg.method](cfg)
@@ -182,7 +192,9 @@ def prepare(cfg: DictConfig) -> Pretraining:
         raise UserError(f"{cfg.method}: solo-learn refuses the configuration: {error!r}") from None
     if not cfg.performance.disable_channel_last:
         model = model.to(memory_format=torch.channels_last)
-    loaders = _loader(WithIndex(train), cfg, train=True), val and _loader(val, cfg, train=False)
+    if batched:
+        model.make_views = views
+    loaders = _loader(train_images, cfg, train=True), val and _loader(val, cfg, train=False)
     return Pretraining(cfg, base_cfg, clock, monitor, model, trainer, loaders[0], loaders[1] or None, folder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,6 +79,8 @@ class HostMixin(ResumeMixin):
 
     cfg: DictConfig
     _knn_class: type
+    # views of a batch of whole images, from (images, batches before this one, rank): data.augment=batched
+    make_views: Callable[[torch.Tensor, int, int], list[torch.Tensor]] | None = None
 
     def __init__(self, cfg: DictConfig) -> None:
         with disabled_knn(cfg) as knn:
@@ -117,6 +119,17 @@ class HostMixin(ResumeMixin):
             # cross-entropy over no labels at all is NaN; the zero keeps the classifier in the graph for DDP
             out["loss"] = out["logits"].sum() * 0.0
         return out
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Where the loader gives whole images, their views are made here, on the device."""
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        if self.make_views is None or not self.trainer.training:
+            return batch
+        indices, images, targets = batch
+        step = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        views = self.make_views(images, step, self.global_rank)
+        # Lightning has converted the batch to the precision of a "true" one before it saw these
+        return [indices, self.trainer.precision_plugin.convert_input(views), targets]
 
     def configure_optimizers(self) -> Any:
         return optimizer_with_schedule(self, self.learnable_params)

@@ -150,6 +150,20 @@ def test_memory_is_bounded_by_the_block(distance: str) -> None:
     assert 10_000 <= largest.numel <= 20_000
 
 
+def test_cifars_size_is_exact_and_bounded() -> None:
+    generator = torch.Generator().manual_seed(0)
+    train, test = torch.randn(60_000, 512, generator=generator), torch.randn(12, 512, generator=generator)
+    labels = torch.arange(60_000) % 10
+    with LargestTensor() as largest:
+        scores = knn_scores(train, labels, test, k=5)
+    # 64 MiB in float64, where a copy of the training features would be 234 MiB
+    assert largest.numel <= 2**23 < train.numel()
+    distances = torch.cdist(test, train, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = labels[distances.topk(5, largest=False).indices]
+    expected = torch.zeros(12, 10).scatter_add_(1, nearest, torch.ones(12, 5))
+    assert torch.equal(scores.float(), expected)
+
+
 def test_majority_ties_go_to_the_smallest_label_as_in_scikit_learn() -> None:
     x, y = torch.tensor([[1.0], [-1.5]]), torch.tensor([1, 0])
     reference = KNeighborsClassifier(2).fit(x.numpy(), y.numpy())
