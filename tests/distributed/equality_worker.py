@@ -84,7 +84,7 @@ def configuration(method: str, views: str, world: int) -> DictConfig:
                 "method": method,
                 "backbone": {"name": "resnet18"},
                 "method_kwargs": {"proj_hidden_dim": 8, "proj_output_dim": 64},
-                "momentum": {"base_tau": 0.5},
+                **({"momentum": {"base_tau": 0.5}} if method == "intl_ema" else {}),
                 "data": {"dataset": "digits"},
                 "augmentations": [{**view, "crop_size": size} for size in SIZES[views]],
                 "optimizer": {"name": "sgd", "batch_size": LOCAL_BATCH, "lr": 1.0, "weight_decay": 1e-4},
