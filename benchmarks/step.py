@@ -1,8 +1,8 @@
-"""Time of whole training steps: INTL beside other methods, its four forms, and the default settings beside fp32.
+"""Time of whole training steps: INTL beside other methods, its four forms, default settings beside fp32.
 
     python benchmarks/step.py
 
-Data are already in memory; forward, backward and optimizer step under Lightning, all cases in turns in one run.
+Data are already in memory; forward, backward and optimizer step under Lightning, all in turns in one run.
 Writes benchmarks/step.json. Only ratios of one run mean anything on a shared machine.
 """
 

@@ -72,7 +72,8 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("solo_intl-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     yaml = {f"solo_intl/{path.relative_to(ROOT)}" for path in (ROOT / "scripts").rglob("*.yaml")}
+    templates = (PACKAGE / "experiments" / "report" / "templates").iterdir()
     code = {str(path.relative_to(ROOT)) for path in [*FILES, *(ROOT / "hydra_plugins").glob("*.py")]}
     assert len(yaml) > 100
-    expected = {*yaml, *code, "solo_intl/py.typed"}
+    expected = {*yaml, *code, *(str(path.relative_to(ROOT)) for path in templates), "solo_intl/py.typed"}
     assert {name for name in names if ".dist-info/" not in name} == expected

@@ -55,6 +55,8 @@ def test_pretrain_writes_one_folder_and_nothing_elsewhere(trained: Path):
         "environment.json",
         "metrics.csv",
         "metrics.json",
+        "spectrum.npz",
+        "views.npz",
         "checkpoints/last.ckpt",
     }
     final = json.loads((folder / "metrics.json").read_text())

@@ -23,7 +23,10 @@ ALL = sorted(path.relative_to(SCRIPTS).as_posix() for path in SCRIPTS.rglob("*.y
 BASES = [
     path for path in ALL if Path(path).name == "base.yaml"
 ]  # shared by a folder, no configuration itself
-CONFIGS = [path for path in ALL if "/augmentations/" not in path and path not in BASES]
+# settings of the analyses, which run no Hydra
+ANALYSES = ("ablation", "instability", "theory", "toy")
+PLAIN = [f"experiment/{name}.yaml" for name in ANALYSES]
+CONFIGS = [path for path in ALL if "/augmentations/" not in path and path not in (*BASES, *PLAIN)]
 VIEWS = [path for path in ALL if "/augmentations/" in path]
 PRETRAIN = [path for path in CONFIGS if path.startswith("pretrain/")]
 INTL = [path for path in PRETRAIN if Path(path).name.startswith("intl")]
