@@ -19,6 +19,7 @@ TINY = (
     "++overrides.max_epochs=1",
     "++overrides.optimizer.batch_size=32",  # less than W-MSE whitens, so that cell fails
     "++overrides.precision=32-true",
+    "jobs=2",  # one thread each: two fight on a busy machine
 )
 
 
