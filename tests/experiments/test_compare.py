@@ -1,7 +1,7 @@
 """Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation, in its own process;
 a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
 missing; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may join;
-other settings under one name, and unknown methods, are refused."""
+other settings under one name, and unknown methods, are refused; it ends with a report."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ TINY = (
     "++overrides.max_epochs=1",
     "++overrides.optimizer.batch_size=32",  # less than W-MSE whitens, so that cell fails
     "++overrides.precision=32-true",
+    "jobs=2",  # one thread each: two fight on a busy machine
 )
 
 
@@ -50,12 +51,21 @@ def test_every_cell_is_measured_or_says_why_not(folder: Path):
     run = folder / "compare" / "tiny" / "cells" / "simsiam" / "seed0" / found["simsiam"][0]["run"]
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert found["untrained"][0]["accuracies"] != found["simsiam"][0]["accuracies"]
+    cells = folder / "compare" / "tiny" / "cells"
+    kept = {file.parent.parent.name for file in cells.glob("*/seed0/features.npz")}
+    assert kept == {"raw-pixels", "untrained", "simsiam"}
+
+
+def test_ends_with_its_report(folder: Path):
+    page = (folder / "compare" / "tiny" / "report" / "report.html").read_text()
+    for shown in ("simsiam", "wmse, seed 0", "optimizer.batch_size: found 32", "raw pixels"):
+        assert shown in page
 
 
 def test_goes_on_where_it_stood(folder: Path, capfd: pytest.CaptureFixture[str]):
     cells = folder / "compare" / "tiny" / "cells"
     before = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
-    assert compare(folder, "methods=[simsiam,wmse,barlow_twins]") == 0
+    assert compare(folder, "methods=[simsiam,wmse,barlow_twins]", "report=false") == 0
     after = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
     done_again = {file.parent.parent.name for file in after if after[file] != before.get(file)}
     assert done_again == {"wmse", "barlow_twins"}
