@@ -50,7 +50,10 @@ from solo_intl.cli import main
         (["linear", "protocol=adamw"], "protocol: found 'adamw', accepted: sgd, adam (nearest: adam)"),
         (["embed", "format=npz"], "format: found 'npz'"),
         (["doctor", "now"], "solo-intl doctor: found 'now', accepted: no arguments"),
-        (["experiment", "dmeo"], "found 'dmeo', accepted: demo (nearest: demo)"),
+        (
+            ["experiment", "dmeo"],
+            "found 'dmeo', accepted: demo, theory, toy, instability, ablation (nearest: demo)",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(
