@@ -23,10 +23,9 @@ ALL = sorted(path.relative_to(SCRIPTS).as_posix() for path in SCRIPTS.rglob("*.y
 BASES = [
     path for path in ALL if Path(path).name == "base.yaml"
 ]  # shared by a folder, no configuration itself
-# settings of the analyses, which run no Hydra
-ANALYSES = ("ablation", "instability", "theory", "toy")
-PLAIN = [f"experiment/{name}.yaml" for name in ANALYSES]
-CONFIGS = [path for path in ALL if "/augmentations/" not in path and path not in (*BASES, *PLAIN)]
+# not Hydra's: two sizes of one analysis in a file; tests/experiments/analysis reads them
+ANALYSES = [path for path in ALL if path.startswith("experiment/")]
+CONFIGS = [path for path in ALL if "/augmentations/" not in path and path not in BASES + ANALYSES]
 VIEWS = [path for path in ALL if "/augmentations/" in path]
 PRETRAIN = [path for path in CONFIGS if path.startswith("pretrain/")]
 INTL = [path for path in PRETRAIN if Path(path).name.startswith("intl")]
