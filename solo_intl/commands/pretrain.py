@@ -8,7 +8,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from solo_intl.commands.report import print_facts
-from solo_intl.engine.pretrain import dry_run, pretrain
+from solo_intl.engine.dry_run import dry_run
+from solo_intl.engine.pretrain import pretrain
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError
 from torch.utils.data import DataLoader
@@ -21,6 +21,7 @@ from solo_intl.config.baselines import check_batch
 from solo_intl.config.settings import count_labels
 from solo_intl.data import ImageDataset, WithIndex, eval_transform, normalization, open_split
 from solo_intl.data.batched import BatchedViews, MemoryImages, as_is
+from solo_intl.engine.clock import MEASURED_STEPS, SKIPPED_STEPS, Clock
 from solo_intl.engine.fit import fit
 from solo_intl.engine.monitor import SpectrumMonitor
 from solo_intl.engine.resume import resume_checkpoint
@@ -28,55 +29,6 @@ from solo_intl.engine.run_folder import plan_run_folder, write_json
 from solo_intl.engine.trainer import LAST, build_trainer
 from solo_intl.engine.views import FirstViews
 from solo_intl.errors import UserError
-
-MEASURED_STEPS, SKIPPED_STEPS = 8, 3  # the first ones warm caches and loader up
-
-
-class Clock(Callback):
-    """Counts batches and logs ``seconds`` of training so far at each epoch's end, over resumed runs too.
-
-    With ``measure`` it also times each batch from the end of the one before, loading included.
-    """
-
-    def __init__(self, measure: bool = False) -> None:
-        self.measure = measure
-        self.batches = 0
-        self.seconds: list[float] = []
-        self.last = self.before = 0.0
-        self.started = time.perf_counter()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since training began, those of the runs it continues included."""
-        return time.perf_counter() - self.started
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.started = time.perf_counter() - self.before
-
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        module.log("seconds", self.elapsed, sync_dist=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"elapsed": self.elapsed}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.before = float(state_dict["elapsed"])
-
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        self.batches += 1
-        if not self.measure:
-            return
-        if module.device.type == "cuda":
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        if self.batches > SKIPPED_STEPS:
-            self.seconds.append(now - self.last)
-        self.last = now
-
-    @property
-    def median(self) -> float:
-        """Median seconds a batch, after the first ones have warmed everything up."""
-        return sorted(self.seconds)[len(self.seconds) // 2]
 
 
 @dataclass
@@ -235,55 +187,3 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
     if run.trainer.is_global_zero:
         write_json(run.folder / "metrics.json", final)
     return run.folder, final
-
-
-def measure_steps(cfg: DictConfig) -> Pretraining:
-    """Take a few real steps, nothing written; the clock of what is returned holds each step's seconds.
-
-    Raises:
-        UserError: an epoch has too few batches to measure.
-    """
-    cfg = cfg.copy()
-    cfg.dry_run = True
-    run = prepare(cfg)
-    run.trainer.fit(run.model, run.train)
-    if not run.clock.seconds:
-        raise UserError(
-            f"optimizer.batch_size: found {run.cfg.optimizer.batch_size}, so {run.batches} batches an epoch; "
-            f"accepted for a dry run: more than {SKIPPED_STEPS} batches an epoch"
-        )
-    return run
-
-
-def seconds_per_epoch(cfg: DictConfig) -> float:
-    """What an epoch would take with validation, from a few real steps; nothing is written."""
-    run = measure_steps(cfg)
-    validation = 0.0
-    if run.val is not None:
-        views = run.cfg.data.num_large_crops + run.cfg.data.num_small_crops
-        validation = len(run.val) * run.clock.median / (3 * views)  # no backward pass, and one view
-    return run.clock.median * run.batches + validation
-
-
-def dry_run(cfg: DictConfig) -> dict[str, Any]:
-    """Take a few real steps and say what the whole run would cost; nothing is written."""
-    started = time.perf_counter()
-    run = measure_steps(cfg)
-    wall = time.perf_counter() - started
-    data, optimizer, world = run.cfg.data, run.cfg.optimizer, run.trainer.world_size
-    images = len(run.train.dataset)  # type: ignore[arg-type]
-    accumulated, batch = run.cfg.accumulate_grad_batches, run.clock.median
-    hours = batch * run.batches * run.cfg.max_epochs / 3600
-    return {
-        "method": run.cfg.method,
-        "data set": f"{data.dataset}, {images:,} images, {data.num_classes} classes",
-        "whitened batch": f"{optimizer.batch_size * world} ({optimizer.batch_size} x {world})",
-        "learning rate": f"{optimizer.lr * accumulated:g} effective, "
-        f"classifier {optimizer.classifier_lr * accumulated:g}",
-        "steps": f"{run.steps:,} in {run.cfg.max_epochs} epochs",
-        "parameters": f"{sum(p.numel() for p in run.model.parameters()) / 1e6:.2f} million",
-        "precision": str(run.trainer.precision),
-        "peak memory": f"{peak_memory_gib():.2f} GiB",
-        "batch": f"{batch:.3f} s, loading included (median of {len(run.clock.seconds)}, {wall:.1f} s in all)",
-        "estimated training time": f"{hours:.2f} h without validation",
-    }

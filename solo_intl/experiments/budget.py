@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
 from solo_intl.config.settings import check_number
-from solo_intl.engine.pretrain import seconds_per_epoch
+from solo_intl.engine.dry_run import seconds_per_epoch
 from solo_intl.engine.run_folder import write_json
 from solo_intl.errors import UserError
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 from solo_intl import host
 from solo_intl.config import SCRIPTS
-from solo_intl.engine.pretrain import dry_run, prepare, pretrain
+from solo_intl.engine.dry_run import dry_run
+from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.experiments.cell import read_config
 
 TINY = (
