@@ -83,11 +83,13 @@ def pretrain(place: Path, method: str, *more: str) -> Path:
     return checkpoint
 
 
+# a string, since the parser takes len(devices); and SyncBatchNorm needs a GPU
+TWO_PROCESSES = ["devices='2'", "strategy=ddp", "sync_batchnorm=False"]
+
+
 @pytest.fixture(scope="module")
 def intl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # a string, since the parser takes len(devices); and SyncBatchNorm needs a GPU
-    ddp = ["devices='2'", "strategy=ddp", "sync_batchnorm=False"]
-    return pretrain(tmp_path_factory.mktemp("intl"), "intl", *ddp)
+    return pretrain(tmp_path_factory.mktemp("intl"), "intl", *TWO_PROCESSES)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,12 @@ def test_intl_ema_trains(intl_ema: Path) -> None:
         if name.endswith("conv1.weight"):
             assert not torch.equal(state[f"momentum_{name}"], value)
             torch.testing.assert_close(state[f"momentum_{name}"], value, rtol=0, atol=0.1)
+
+
+def test_intl_ema_trains_on_two_processes(tmp_path: Path) -> None:
+    saved, _, state = read(pretrain(tmp_path, "intl_ema", *TWO_PROCESSES))
+    assert saved["global_step"] == 2
+    assert {"momentum_backbone", "momentum_projector"} <= {name.split(".")[0] for name in state}
 
 
 @pytest.mark.parametrize("method", ["intl", "intl_ema"])
