@@ -210,7 +210,10 @@ def _write_results(folder: Path, cells: Sequence[Cell]) -> dict[str, list[dict[s
     results: dict[str, list[dict[str, Any]]] = {}
     for cell in cells:
         if cell.result:
-            found = {key: value for key, value in cell.result.items() if key != "environment"}
+            found = cell.result
+            here = found.pop("environment", {})  # cells may come from several days and versions
+            if here:
+                found |= {"commit": here["solo_intl"]["commit"], "date": here["date"]}
             results.setdefault(cell.name, []).append({"seed": int(cell.cfg.seed), **found})
     write_json(folder / "results.json", {"results": results, "environment": environment()})
     return results

@@ -52,6 +52,7 @@ def test_every_cell_is_measured_or_says_why_not(folder: Path):
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert found["untrained"][0]["accuracies"] != found["simsiam"][0]["accuracies"]
     cells = folder / "compare" / "tiny" / "cells"
+    assert all({"commit", "date"} <= seed.keys() for seeds in found.values() for seed in seeds)
     kept = {file.parent.parent.name for file in cells.glob("*/seed0/features.npz")}
     assert kept == {"raw-pixels", "untrained", "simsiam"}
 
