@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch import LightningModule, seed_everything
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from solo_intl import host
 from solo_intl.config import scale_learning_rate
@@ -22,8 +21,7 @@ from solo_intl.data import (
     open_split,
     train_transform,
 )
-from solo_intl.engine.fit import fit
-from solo_intl.engine.resume import resume_checkpoint
+from solo_intl.engine.supervised import fit_labelled
 from solo_intl.engine.trainer import build_trainer
 from solo_intl.errors import UserError
 
@@ -136,25 +134,7 @@ def finetune(
     seed_everything(cfg.seed, workers=True, verbose=False)
     backbone, features_dim, built_from = network
     model = FineTuning(backbone, features_dim, cfg, built_from)
-    workers, batch = int(cfg.data.num_workers), int(cfg.optimizer.batch_size)
+    batch = int(cfg.optimizer.batch_size)
     # BatchNorm can't normalise a batch of one image
     alone = math.ceil(len(train) / trainer.world_size) % batch == 1
-
-    def loader(dataset: ImageDataset, shuffle: bool) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch,
-            shuffle,
-            num_workers=workers,
-            drop_last=shuffle and alone,
-            persistent_workers=workers > 0,
-        )
-
-    resume = resume_checkpoint(base_cfg, "finetune")
-    fit(trainer, model, loader(train, True), loader(val, False), folder, base_cfg, resume)
-    final = trainer.callback_metrics
-    return {
-        "top1": float(final["val_acc1"]),
-        "top5": float(final["val_acc5"]) if cfg.data.num_classes > 5 else None,
-        "loss": float(final["val_loss"]),
-    }
+    return fit_labelled(trainer, model, (train, val), folder, base_cfg, command="finetune", drop_last=alone)

@@ -9,13 +9,11 @@ import torch
 from lightning.pytorch import seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.utils.data import DataLoader
 
 from solo_intl import host
 from solo_intl.config import scale_learning_rate
 from solo_intl.data import count_classes, dataset_info, eval_transform, open_split, train_transform
-from solo_intl.engine.fit import fit
-from solo_intl.engine.resume import resume_checkpoint
+from solo_intl.engine.supervised import fit_labelled
 from solo_intl.engine.trainer import build_trainer
 from solo_intl.errors import UserError
 
@@ -48,23 +46,7 @@ def linear_sgd(
     model = host.LinearModel(backbone, OmegaConf.create(host.plain(cfg)))
     if not cfg.performance.disable_channel_last:
         model = model.to(memory_format=torch.channels_last)
-
-    def loader(dataset: Any, shuffle: bool) -> DataLoader[Any]:
-        batch, workers = int(cfg.optimizer.batch_size), int(cfg.data.num_workers)
-        return DataLoader(
-            dataset,
-            batch,
-            shuffle,
-            num_workers=workers,
-            drop_last=shuffle and len(dataset) >= batch,
-            persistent_workers=workers > 0,
-        )
-
-    resume = resume_checkpoint(base_cfg, "linear")
-    fit(trainer, model, loader(train, True), loader(val, False), folder, base_cfg, resume)
-    final = trainer.callback_metrics
-    return {
-        "top1": float(final["val_acc1"]),
-        "top5": float(final["val_acc5"]) if cfg.data.num_classes > 5 else None,
-        "loss": float(final["val_loss"]),
-    }
+    batch = int(cfg.optimizer.batch_size)
+    return fit_labelled(
+        trainer, model, (train, val), folder, base_cfg, command="linear", drop_last=len(train) >= batch
+    )

@@ -15,30 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_run import SMALL
 
 from solo_intl.cli import main
 from solo_intl.evaluation import load_backbone
-
-SMALL = [
-    "max_epochs=1",
-    "data.num_workers=0",
-    "data.max_images=64",
-    "optimizer.batch_size=16",
-    "backbone.stem_stride=2",
-    "method_kwargs.proj_hidden_dim=32",
-    "method_kwargs.proj_output_dim=64",
-]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working directory of one small pre-training run on digits."""
-    place = tmp_path_factory.mktemp("work")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.delenv("SOLO_INTL_RUN_FOLDER", raising=False)
-        assert main(["pretrain", *SMALL]) == 0
-    return place
 
 
 def newest(place: Path, command: str) -> Path:
