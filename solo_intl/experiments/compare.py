@@ -94,11 +94,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
     place = config_folder(cfg.pretrain)
-    known = sorted(file.stem for file in place.glob("*.yaml") if file.stem in host.METHODS)
+    files = sorted(file.stem for file in place.glob("*.yaml"))
+    known = [name for name in files if name in host.METHODS]
     wanted = known if cfg.methods == "all" else list(cfg.methods)
     for name in wanted:
-        if name not in known:
-            raise not_accepted("methods", name, known)
+        if name not in files:
+            raise not_accepted("methods", name, files)
+        method = read_config(place, name).get("method")
+        if method not in host.METHODS:
+            raise not_accepted(f"method of {place / name}.yaml", method, host.METHODS)
     if not wanted:
         raise UserError(f"methods: found none with a file in {place}, accepted: {', '.join(host.METHODS)}")
     budget = check_budget(cfg)
