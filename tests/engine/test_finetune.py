@@ -82,6 +82,7 @@ def test_labelled_images_are_cropped_and_mirrored(tmp_path: Path, mirrored: bool
         whole = (functional.to_tensor(functional.resize(raw, [SIZE, SIZE])) - 0.5) / 0.25
         return {train[0][0].numpy().tobytes() for _ in range(20)}, whole
 
+    torch.manual_seed(0)  # few crops of 8 x 8 pixels differ: 20 free draws held only 15 different ones once
     # a crop of the whole area is the image
     found, whole = draws(1.0)
     images = [whole, whole.flip(-1)] if mirrored else [whole]
