@@ -70,26 +70,33 @@ def test_knn_is_what_the_checkpoint_gives_and_repeats(trained: Path, monkeypatch
     assert figures[0] == figures[1]
 
 
-def test_linear_by_sgd_leaves_the_backbone_alone(trained: Path, monkeypatch):
+def test_linear_by_sgd_repeats_and_leaves_the_backbone_alone(trained: Path, monkeypatch):
     monkeypatch.chdir(trained)
-    arguments = [
-        "linear",
-        "--config-path=linear/cifar",
-        "--config-name=sgd",
-        "data.dataset=digits",
-        "max_epochs=1",
-        "data.num_workers=0",
-        "optimizer.batch_size=256",
-        f"pretrained_feature_extractor={newest(trained, 'pretrain') / 'checkpoints' / 'last.ckpt'}",
-    ]
-    assert main(arguments) == 0
-    folder = newest(trained, "linear")
-    before = load_backbone(newest(trained, "pretrain") / "checkpoints" / "last.ckpt").backbone.state_dict()
-    after = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    for key, value in before.items():
+    pretrained = newest(trained, "pretrain") / "checkpoints" / "last.ckpt"
+    states = []
+    for seed in (3, 3, 4):
+        arguments = [
+            "linear",
+            "--config-path=linear/cifar",
+            "--config-name=sgd",
+            "data.dataset=digits",
+            "data.max_images=256",
+            "max_epochs=2",
+            "data.num_workers=1",  # a worker's own draws repeat too
+            "optimizer.batch_size=64",
+            f"seed={seed}",
+            f"pretrained_feature_extractor={pretrained}",
+        ]
+        assert main(arguments) == 0
+        folder = newest(trained, "linear")
+        states.append(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+        assert 0 <= json.loads((folder / "metrics.json").read_text())["metrics"]["top1"] <= 100
+    for key, value in load_backbone(pretrained).backbone.state_dict().items():
         # running statistics too: the backbone was in evaluation mode
-        torch.testing.assert_close(after[f"backbone.{key}"], value, rtol=0, atol=0)
-    assert 0 <= json.loads((folder / "metrics.json").read_text())["metrics"]["top1"] <= 100
+        torch.testing.assert_close(states[0][f"backbone.{key}"], value, rtol=0, atol=0)
+    first, again, other = (state["classifier.weight"] for state in states)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
