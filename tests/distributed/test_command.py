@@ -1,6 +1,6 @@
-"""Claims: `pretrain` of INTL-EMA with six views on two processes, and of INTL on two nodes (both this
-machine) of one process each, takes its steps at the learning rate of the global batch and leaves one run
-folder, whose checkpoint `knn` reads."""
+"""Claims: `pretrain` of INTL-EMA with six views on two processes of torchrun, and of INTL on two nodes (both
+this machine) of one process each, takes its steps at the learning rate of the global batch and leaves one
+run folder, whose checkpoint `knn` reads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ SMALL = [
 ]
 
 
-def start(place: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start(
+    place: Path, *arguments: str, launcher: Sequence[str] = (), **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "solo_intl.cli", "pretrain", *arguments, *SMALL],
+        [sys.executable, *launcher, "-m", "solo_intl.cli", "pretrain", *arguments, *SMALL],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -57,9 +60,10 @@ def check_run(place: Path) -> dict[str, Any]:
     return saved
 
 
-def test_intl_ema_with_six_views_on_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intl_ema_with_six_views_under_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     yaml = ["--config-path=scripts/pretrain/fashion-mnist", "--config-name=intl_ema_multicrop"]
-    process = start(tmp_path, *yaml, "devices=2")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    process = start(tmp_path, *yaml, "devices=2", launcher=torchrun)
     _, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors
     saved = check_run(tmp_path)
