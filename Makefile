@@ -37,7 +37,7 @@ experiments: $(STAMP)
 	for name in theory toy instability ablation; do $(BIN)/solo-intl experiment $$name || exit; done
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

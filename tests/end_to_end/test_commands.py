@@ -256,26 +256,12 @@ def test_dry_run_measures_and_writes_nothing(tmp_path: Path, monkeypatch, capsys
     assert list(tmp_path.iterdir()) == []
 
 
-def test_same_seed_same_numbers(tmp_path: Path, monkeypatch):
-    losses = []
-    for place in ("a", "b"):
-        (tmp_path / place).mkdir()
-        monkeypatch.chdir(tmp_path / place)
-        monkeypatch.delenv("SOLO_INTL_RUN_FOLDER", raising=False)
-        assert main(["pretrain", *SMALL, "seed=3"]) == 0
-        final = json.loads((newest(tmp_path / place, "pretrain") / "metrics.json").read_text())
-        losses.append(final["metrics"]["train_intl_loss_epoch"])
-    assert losses[0] == losses[1]
-
-
-@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
-def test_the_papers_cifar_yaml_starts_and_steps(tmp_path: Path, dataset: str, monkeypatch):
+def test_the_papers_cifar_yaml_starts_and_steps(tmp_path: Path, monkeypatch):
     import cifar_files
 
     monkeypatch.chdir(tmp_path)
-    write = cifar_files.write_cifar10 if dataset == "cifar10" else cifar_files.write_cifar100
-    write(tmp_path / "datasets", 60 if dataset == "cifar10" else 300, 0)
-    arguments = ["--config-path=scripts/pretrain/cifar", "--config-name=intl", f"data.dataset={dataset}"]
+    cifar_files.write_cifar100(tmp_path / "datasets", 300, 0)
+    arguments = ["--config-path=scripts/pretrain/cifar", "--config-name=intl", "data.dataset=cifar100"]
     fast = ["max_epochs=1", "limit_train_batches=1", "limit_val_batches=1", "data.num_workers=0"]
     assert main(["pretrain", *arguments, *fast]) == 0
     final = json.loads((newest(tmp_path, "pretrain") / "metrics.json").read_text())
