@@ -61,6 +61,9 @@ def test_an_incomplete_view_is_named(make_cfg):
     del cfg.augmentations[0]["solarization"]
     with pytest.raises(UserError, match=r"augmentations\[0\].solarization: missing"):
         pretrain_settings(cfg)
+    cfg.augmentations[0].solarization = {"enabled": True}
+    with pytest.raises(UserError, match=r"augmentations\[0\].solarization.prob: missing"):
+        pretrain_settings(cfg)
 
 
 @pytest.mark.parametrize("method", ["vicreg", "simsiam", "byol"])
