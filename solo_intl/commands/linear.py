@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from solo_intl.commands.frozen import open_frozen
 from solo_intl.commands.report import percent, print_facts
-from solo_intl.config.evaluation import linear_settings
+from solo_intl.config.evaluation import check_last_epoch, linear_settings
 from solo_intl.engine.linear_sgd import linear_sgd
 from solo_intl.engine.run_folder import open_run_folder, plan_run_folder, write_json
 from solo_intl.errors import UserError, not_accepted
@@ -32,6 +32,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     frozen = open_frozen(cfg, "linear")
     cfg = frozen.cfg
     linear_settings(cfg, PROTOCOLS[protocol])
+    if protocol == "sgd":
+        check_last_epoch(cfg)
     started = time.perf_counter()
     folder = plan_run_folder(cfg.checkpoint.dir, "linear", cfg.name)
     if protocol == "sgd":

@@ -50,6 +50,11 @@ def finetune_settings(cfg: DictConfig) -> None:
             f"pretrained_feature_extractor: found {cfg.pretrained_feature_extractor} with from_scratch=true, "
             "accepted: null (initial weights have no checkpoint)"
         )
+    if cfg.from_scratch and cfg.use_momentum:
+        raise UserError(
+            "use_momentum: found true with from_scratch=true, accepted: false (initial weights have no "
+            "momentum network)"
+        )
     fill(cfg, "data.subset_seed", cfg.seed)
     check_training(cfg)
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
@@ -58,15 +63,36 @@ def finetune_settings(cfg: DictConfig) -> None:
         check_number(cfg, key)
     if cfg.crop_min_scale > 1:
         raise UserError(f"crop_min_scale: found {cfg.crop_min_scale}, accepted: above 0 and at most 1")
-    if cfg.max_epochs % cfg.check_val_every_n_epoch:
+    check_last_epoch(cfg)
+
+
+def check_last_epoch(cfg: DictConfig) -> None:
+    """Training that ends with its last epoch, and with a validation of the whole split.
+
+    Raises:
+        UserError: the result would be another epoch's, a part's, or none at all.
+    """
+    every = cfg.get("check_val_every_n_epoch") or 1
+    if cfg.max_epochs % every:
         raise UserError(
-            f"check_val_every_n_epoch: found {cfg.check_val_every_n_epoch}, accepted: a divisor of "
-            f"max_epochs ({cfg.max_epochs}), because the result is the last epoch's"
+            f"check_val_every_n_epoch: found {every}, accepted: a divisor of max_epochs ({cfg.max_epochs}), "
+            "because the result is the last epoch's"
         )
-    if cfg.get("limit_val_batches") not in (None, 1.0):
-        raise UserError(
-            f"limit_val_batches: found {cfg.limit_val_batches}, accepted: null (the whole validation split)"
-        )
+    limit = cfg.get("limit_val_batches")
+    if not (limit is None or (isinstance(limit, float) and limit == 1)):  # 1 is one batch, 1.0 is all
+        raise UserError(f"limit_val_batches: found {limit}, accepted: null (the whole validation split)")
+    if cfg.get("limit_train_batches") == 0:
+        raise UserError("limit_train_batches: found 0, accepted: null, or more")
+    for key, unset in (
+        ("max_steps", -1),
+        ("max_time", None),
+        ("fast_dev_run", False),
+        ("overfit_batches", 0),
+    ):
+        if cfg.get(key) not in (None, unset):
+            raise UserError(
+                f"{key}: found {cfg[key]}, accepted: null; training ends with its last epoch, max_epochs"
+            )
 
 
 def newest_checkpoint(root: Path) -> Path:

@@ -94,6 +94,11 @@ def _devices(cfg: DictConfig) -> Any:
 
 def _strategy(cfg: DictConfig) -> Any:
     strategy = cfg.get("strategy") or "auto"
+    if cfg.get("method") == "intl_ema" and str(strategy).startswith("fsdp"):
+        raise UserError(
+            f"strategy: found {strategy!r}, accepted by intl_ema: auto, ddp (FSDP may lose what changes the "
+            "momentum network inside a step)"
+        )
     return DDPStrategy(find_unused_parameters=False) if strategy == "ddp" else strategy
 
 

@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from solo_intl._version import __version__
+from solo_intl.data import normalization
 from solo_intl.errors import UserError, not_accepted
 from solo_intl.evaluation.checkpoint import LoadedBackbone
 from solo_intl.evaluation.reading import SAFETENSORS
@@ -28,12 +29,6 @@ LAYOUTS = {"torchvision": ".pth", "timm": ".pth", "safetensors": SAFETENSORS, "d
 # the readers of these two go by the file's ending
 _FIXED_ENDINGS = ("safetensors", "detectron2")
 _TIMM_NAMES = {f"vit_{size}": f"vit_{size}_patch16_224" for size in ("tiny", "small", "base", "large")}
-DETECTRON2_SETTINGS = (
-    "MODEL.RESNETS.STRIDE_IN_1X1 False",
-    "INPUT.FORMAT RGB",
-    "MODEL.PIXEL_MEAN [123.675,116.28,103.53]",
-    "MODEL.PIXEL_STD [58.395,57.12,57.375]",
-)
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,8 @@ class Export:
     Attributes:
         layout: one of :data:`LAYOUTS`.
         stem: the first layers in words, where they are not the library's own; else None.
-        build: lines of Python that build the library's network as `model`; empty without a library.
+        build: lines of Python that build the library's network as `model`, or detectron2's settings; empty
+            without a library.
         save: writes the file to the path it is given.
     """
 
@@ -66,7 +62,7 @@ class Export:
     def usage(self, path: Path) -> str:
         """How the written file is used: Python that ends with `model` loaded, or detectron2's settings."""
         if self.layout == "detectron2":
-            return "\n".join((f"MODEL.WEIGHTS {path}", *DETECTRON2_SETTINGS))
+            return "\n".join((f"MODEL.WEIGHTS {path}", *self.build))
         read = f"torch.load({str(path)!r}, weights_only=True)"
         if self.layout == "safetensors":
             read = f"safetensors.torch.load_file({str(path)!r})"
@@ -108,13 +104,35 @@ def export_backbone(loaded: LoadedBackbone, layout: str) -> Export:
         stem = f"3x3 convolution (stride {small.stride[0]}, padding {small.padding[0]}) and no max-pool"
     if layout == "detectron2":
         model = _detectron2_model(loaded, weights, stem)
-        return Export(layout, stem, (), lambda path: _save_pickle(model, path))
+        return Export(layout, stem, detectron2_settings(loaded.cfg), lambda path: _save_pickle(model, path))
     if layout == "safetensors":
         metadata = _metadata(loaded)
         return Export(layout, stem, (), lambda path: save_file(weights, path, metadata))
     network, build = _library_network(loaded, layout, small)
     _check_same(network, loaded, layout)
     return Export(layout, stem, build, lambda path: torch.save(weights, path))
+
+
+def detectron2_settings(cfg: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings under which detectron2 feeds a network as pre-training with ``cfg`` did.
+
+    Example:
+        >>> print(*detectron2_settings({}), sep="\\n")
+        MODEL.RESNETS.STRIDE_IN_1X1 False
+        INPUT.FORMAT RGB
+        MODEL.PIXEL_MEAN [123.675,116.28,103.53]
+        MODEL.PIXEL_STD [58.395,57.12,57.375]
+    """
+    mean, std = (
+        ",".join(f"{255 * value:.6g}" for value in triple)
+        for triple in normalization(cfg.get("data") or {}, cfg.get("augmentations"))
+    )
+    return (
+        "MODEL.RESNETS.STRIDE_IN_1X1 False",
+        "INPUT.FORMAT RGB",
+        f"MODEL.PIXEL_MEAN [{mean}]",
+        f"MODEL.PIXEL_STD [{std}]",
+    )
 
 
 def _is_resnet(backbone: nn.Module) -> bool:

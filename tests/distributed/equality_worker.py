@@ -30,7 +30,8 @@ from solo_intl.errors import UserError
 from solo_intl.host import METHODS
 from solo_intl.register import register
 
-LOCAL_BATCH, STEPS, CLASSES = 10, 2, 3
+# 40 images on two processes: smaller whitened batches are computed in fp64
+LOCAL_BATCH, STEPS, CLASSES = 20, 2, 3
 SIZES = {"two views": (8, 8), "multi-crop": (8, 8, 6, 4)}
 DTYPES = {"32-true": torch.float32, "64-true": torch.float64}
 CASES = [

@@ -48,11 +48,12 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
-    """Equal up to ``tolerance`` of the largest entry."""
+    """Equal up to ``tolerance`` of the largest entry; in fp32, whose own rounding is more, of at least 1."""
     assert found.dtype == expected.dtype
     scale = expected.abs().max().item()
     assert scale > 0
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(scale, 1))
+    scale = max(scale, 1) if expected.dtype == torch.float32 else scale
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * scale)
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
@@ -113,6 +114,6 @@ def test_unequal_batches_stop_every_process(runs: Runs, method: str) -> None:
     for rank in ranks:
         message = rank["unequal", method, "two views", "32-true"]
         assert message.startswith("INTL, step 0: gather_distributed needs the same batch size and views")
-        assert "rank 0: batch size 10, d = 64" in message
-        assert f"rank {len(ranks) - 1}: batch size 9, d = 64" in message
+        assert "rank 0: batch size 20, d = 64" in message
+        assert f"rank {len(ranks) - 1}: batch size 19, d = 64" in message
         assert "\n" not in message

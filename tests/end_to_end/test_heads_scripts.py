@@ -80,6 +80,8 @@ def pretrain(place: Path, method: str, *more: str) -> Path:
     stem = "+backbone.stem=imagenet"
     run_script("main_pretrain.py", place, *yaml, *FOLDERS, f"method={method}", *small, stem, *more)
     (checkpoint,) = (place / "runs" / method).rglob("*.ckpt")
+    # as docs/solo-learn-scripts.md spells it
+    assert checkpoint.relative_to(place).as_posix() == f"runs/{method}/0/intl-cifar10-0-ep=0.ckpt"
     return checkpoint
 
 

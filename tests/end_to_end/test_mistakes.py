@@ -29,6 +29,7 @@ from solo_intl.cli import main
         (["pretrain", "data.format=dali"], "data.format: found 'dali'"),
         (["pretrain", "optimizer.batch_size=5000"], "optimizer.batch_size: found 5000 on 1 devices"),
         (["pretrain", "precision=half"], "precision: found 'half'"),
+        (["pretrain", "method=intl_ema", "strategy=fsdp"], "strategy: found 'fsdp', accepted by intl_ema"),
         (["pretrain", "scheduler.name=cosin"], "scheduler.name: found 'cosin', accepted: warmup_cosine"),
         (["pretrain", "optimizer.name=sdg"], "optimizer.name: found 'sdg', accepted: sgd"),
         (["pretrain", "optimizer.kwargs.momentun=1"], "optimizer.kwargs: found"),

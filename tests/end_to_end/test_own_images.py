@@ -138,11 +138,18 @@ def test_unlabelled_images_cannot_be_classified(place: Path, command: list[str],
         ("max_epochs=abc", "max_epochs: found 'abc'"),
         ("optimizer.lr=abc", "optimizer.lr: found 'abc'"),
         ("optimizer.name=sgd", "optimizer.name: found 'sgd', accepted: adam"),
+        (
+            "--config-name=sgd check_val_every_n_epoch=3",
+            "check_val_every_n_epoch: found 3, acc",
+        ),
+        ("--config-name=sgd limit_val_batches=1", "limit_val_batches: found 1, accepted: null"),
+        ("--config-name=sgd max_steps=1", "max_steps: found 1, accepted: null"),
     ],
 )
 def test_linear_mistakes_name_the_key(place: Path, override: str, message: str, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    assert main(["linear", *OTHER, override]) == 2
+    by_sgd = ["--config-path=linear/cifar"] if "=sgd " in override else []
+    assert main(["linear", *OTHER, *by_sgd, *override.split()]) == 2
     assert message in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from solo_intl.evaluation.export import DETECTRON2_SETTINGS
+from solo_intl.evaluation.export import detectron2_settings
 
 FOLDER = Path(__file__).resolve().parents[2] / "downstream" / "object_detection"
 SHARED: dict[str, Any] = {
@@ -74,9 +74,15 @@ def test_the_published_settings(name: str, own: dict[str, Any]) -> None:
     assert f"configs/{name}" in (FOLDER / "README.md").read_text()
 
 
+def test_own_pixel_statistics_are_printed() -> None:
+    views = [{"mean": [0.5, 0.4, 0.2], "std": [0.1, 0.2, 0.3]}]
+    printed = detectron2_settings({"data": {"dataset": "custom"}, "augmentations": views})
+    assert printed[2:] == ("MODEL.PIXEL_MEAN [127.5,102,51]", "MODEL.PIXEL_STD [25.5,51,76.5]")
+
+
 def test_the_export_prints_the_same_input_format() -> None:
     settings = composed("coco_mask_rcnn_c4_1x.yaml")
-    printed = dict(line.split(" ", 1) for line in DETECTRON2_SETTINGS)
+    printed = dict(line.split(" ", 1) for line in detectron2_settings({}))
     assert {key: yaml.safe_load(value) for key, value in printed.items()} == {
         key: settings[key] for key in printed
     }
