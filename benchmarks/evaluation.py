@@ -12,24 +12,20 @@ Writes benchmarks/evaluation.json and docs/figures/evaluation.png.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import pickle
-import runpy
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import stock
 import torch
+from memory import PeakMemory
+from stock import CLASSES, SAMPLE
 from torch.utils.data import TensorDataset
 from torchvision.models import resnet18
 
-CLASSES, TRAIN, TEST, WIDTH, BATCH = 10, 50_000, 10_000, 512, 1000
-SAMPLE = {"train": 1000, "val": 200}  # one batch; both a fiftieth of CIFAR
+TRAIN, TEST, WIDTH, BATCH = 50_000, 10_000, 512, 1000  # a batch is all of the sample
 SCALE = TRAIN / SAMPLE["train"]
 EPOCHS = 500
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "evaluation.png"
@@ -46,60 +42,10 @@ def network() -> torch.nn.Module:
     return model
 
 
-def digits(split: str) -> tuple[np.ndarray, list[int]]:
-    """uint8 [n, 32, 32, 3] and labels."""
-    from PIL import Image
-
-    from solo_intl.data import open_split
-
-    dataset = open_split({"dataset": "digits"}, split)
-    chosen = range(SAMPLE[split])
-    resized = [dataset[i][0].resize((32, 32), Image.Resampling.BICUBIC) for i in chosen]
-    return np.stack([np.asarray(image) for image in resized]), [dataset.labels[i] for i in chosen]
-
-
-def write_cifar(root: Path) -> None:
-    folder = root / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [str(i) for i in range(CLASSES)]}))
-    images, labels = digits("train")
-    parts = np.array_split(np.arange(len(images)), 5)
-    files = {f"data_batch_{i + 1}": (images[part], [labels[j] for j in part]) for i, part in enumerate(parts)}
-    for name, (pixels, own) in {**files, "test_batch": digits("val")}.items():
-        rows = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1))
-        (folder / name).write_bytes(pickle.dumps({"data": rows, "labels": own}))
-
-
-def run_theirs(checkout: str, arguments: list[str]) -> None:
-    """In a process of its own: main_linear.py a stopwatch on its epochs, their seconds in times.json."""
-    sys.path.insert(0, checkout)
-    import torchvision
-    from solo.methods.linear import LinearModel
-
-    torch.set_num_threads(1)
-    torchvision.datasets.cifar.check_integrity = lambda *_: True
-    stamps: list[float] = []
-    accuracies: list[float] = []
-
-    def on_train_epoch_start(self: Any) -> None:
-        stamps.append(time.process_time())
-
-    def on_train_end(self: Any) -> None:
-        stamps.append(time.process_time())
-        accuracies.append(float(self.trainer.callback_metrics["val_acc1"]))
-
-    LinearModel.on_train_epoch_start = on_train_epoch_start
-    LinearModel.on_train_end = on_train_end
-    sys.argv = [f"{checkout}/main_linear.py", *arguments]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-    seconds = np.diff(stamps).tolist()
-    Path("times.json").write_text(json.dumps({"seconds": seconds, "top1": accuracies[0]}))
-
-
 def theirs(checkout: Path, epochs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
-        write_cifar(place / "data")
+        stock.write_cifar(place / "data")
         weights = {f"backbone.{name}": value for name, value in network().state_dict().items()}
         torch.save({"state_dict": weights}, place / "backbone.ckpt")
         arguments = [
@@ -119,27 +65,16 @@ def theirs(checkout: Path, epochs: int) -> dict[str, Any]:
             *(f"max_epochs={epochs}", "accelerator=cpu", "checkpoint.enabled=False"),
             "+num_sanity_val_steps=0",
         ]
-        root = Path(__file__).resolve().parent.parent
-        paths = [str(checkout), str(root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        done = subprocess.run(
-            [sys.executable, __file__, "--run-theirs", str(checkout), *arguments],
-            cwd=place,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(done.stdout[-2000:] + done.stderr[-4000:])
-        found = json.loads((place / "times.json").read_text())
-    epoch = float(np.median(found["seconds"]))
+        found = stock.run("main_linear.py", checkout, place, arguments, threads=1)
+    seconds = np.diff([stamp["processor"] for stamp in found["epochs"]]).tolist()
+    epoch = float(np.median(seconds))
     return {
         "measured epochs": epochs,
-        "seconds of each": [round(s, 2) for s in found["seconds"]],
+        "seconds of each": [round(s, 2) for s in seconds],
         "images": SAMPLE,
         "seconds per epoch of CIFAR, in proportion": round(epoch * SCALE, 1),
         "seconds for 500 epochs, extrapolated": round(epoch * SCALE * EPOCHS),
-        "top-1 after the measured epochs, random backbone": round(found["top1"], 2),
+        "top-1 after the measured epochs, random backbone": round(found["metrics"]["val_acc1"], 2),
     }
 
 
@@ -148,7 +83,7 @@ def ours(epochs: int) -> dict[str, Any]:
 
     model, sets, seconds = network(), {}, 0.0
     for split in SAMPLE:
-        pixels, labels = digits(split)
+        pixels, labels = stock.digits(split)
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
         started = time.process_time()
         sets[split] = extract_features(model, TensorDataset(images, torch.tensor(labels)))
@@ -184,10 +119,9 @@ def knn(queries: int) -> dict[str, Any]:
     from solo_intl.evaluation.knn import knn_scores
 
     train, test = cloud(TRAIN, 1), cloud(TEST, 2)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in use now
-    before, started = memory_mib("VmRSS"), time.process_time()
+    peak, started = PeakMemory(), time.process_time()
     scores = knn_scores(train.x, train.y, test.x[:queries])
-    seconds, peak = time.process_time() - started, memory_mib("VmHWM") - before
+    seconds, mib = time.process_time() - started, peak.mib()
     distances = torch.cdist(test.x[:100].double(), train.x.double())
     nearest = train.y[distances.topk(5, largest=False).indices]
     expected = torch.zeros(100, CLASSES).scatter_add_(1, nearest, torch.ones(100, 5))
@@ -195,45 +129,38 @@ def knn(queries: int) -> dict[str, Any]:
         "sizes": [TRAIN, queries, WIDTH],
         "seconds": round(seconds, 1),
         "seconds for 10,000 queries": round(seconds * TEST / queries, 1),
-        "peak memory above features and labels, MiB": round(peak, 1),
+        "peak memory above features and labels, MiB": round(mib, 1),
         "one matrix of all distances would be, MiB": round(8 * TRAIN * TEST / 2**20),
         "votes equal those of all distances (100 queries)": bool(torch.equal(scores[:100].float(), expected)),
     }
 
 
-def memory_mib(key: str) -> float:
-    """A size from the kernel's table of this process: VmRSS (now) or VmHWM (peak)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--solo-learn", type=Path, default=os.environ.get("SOLO_LEARN_CHECKOUT"))
+    parser.add_argument("--solo-learn", type=Path, help="HEAD's checkout, or SOLO_LEARN_CHECKOUT")
     parser.add_argument("--their-epochs", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of ours; time for 500 is in proportion")
     parser.add_argument("--queries", type=int, default=TEST)
     given = parser.parse_args()
-    if given.solo_learn is None or not (given.solo_learn / "main_linear.py").is_file():
-        raise SystemExit(f"--solo-learn: found {given.solo_learn}, accepted: a checkout of solo-learn HEAD")
+    checkout = stock.checkout(given.solo_learn)
     from solo_intl.engine.run_folder import environment, write_json
 
     torch.set_num_threads(1)
     results: dict[str, Any] = {"knn": knn(given.queries)}
     print(results["knn"], flush=True)
-    results["ours"], results["theirs"] = ours(given.epochs), theirs(given.solo_learn, given.their_epochs)
+    results["ours"], results["theirs"] = ours(given.epochs), theirs(checkout, given.their_epochs)
     loop = results["ours"]["seconds for 500 epochs"]
     features = results["ours"]["seconds for the features of CIFAR, in proportion"]
-    stock = results["theirs"]["seconds for 500 epochs, extrapolated"]
+    whole = results["theirs"]["seconds for 500 epochs, extrapolated"]
     results["ratio"] = {
-        "features and 500 epochs": round(stock / (loop + features), 1),
-        "the epochs alone": round(stock / loop, 1),
+        "features and 500 epochs": round(whole / (loop + features), 1),
+        "the epochs alone": round(whole / loop, 1),
     }
     for key in ("ours", "theirs", "ratio"):
         print(key, results[key], flush=True)
     about, file = environment(), Path(__file__).with_suffix(".json")
     write_json(file, {"results": results, "environment": about})
-    print(file, draw(stock, features, loop, about))
+    print(file, draw(whole, features, loop, about))
 
 
 def draw(stock: float, features: float, loop: float, about: dict[str, Any]) -> Path:
@@ -255,7 +182,4 @@ def draw(stock: float, features: float, loop: float, about: dict[str, Any]) -> P
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run-theirs"]:
-        run_theirs(sys.argv[2], sys.argv[3:])
-    else:
-        main()
+    main()

@@ -1,20 +1,37 @@
-"""Time of whole training steps: INTL beside other methods, its four forms, default settings beside fp32.
+"""Time and peak memory of training steps: INTL beside other methods, its four forms, and stock settings.
 
-    python benchmarks/step.py
+    python benchmarks/step.py --solo-learn CHECKOUT_OF_HEAD
 
-Data are already in memory; forward, backward and optimizer step under Lightning, all in turns in one run.
-Writes benchmarks/step.json. Only ratios of one run mean anything on a shared machine.
+Forward, backward and optimizer step under Lightning, in turns in one run: only its ratios mean anything. Data
+are in memory, but for two comparisons:
+
+- stock: solo-learn HEAD's own main_pretrain.py, unmodified, fp32, its PIL loader with its four workers (and
+  channels_last, which it sets by itself), on Barlow Twins from its own YAML and on INTL through the plugin;
+- default: `solo-intl pretrain` with the YAML shipped here and precision=auto, its loader in the time as well.
+
+Without --solo-learn (or SOLO_LEARN_CHECKOUT) these are left out. Peak memory is what a step adds to what the
+process holds once its model stands. Writes benchmarks/step.json and docs/figures/step.png.
 """
 
 from __future__ import annotations
 
+import argparse
+import gc
+import itertools
+import os
 import statistics
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import stock
+import torch
+import torchvision
 from lightning.pytorch import Callback, LightningModule, Trainer
+from memory import PeakMemory
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
@@ -22,107 +39,199 @@ from solo_intl.config import SCRIPTS
 from solo_intl.engine.pretrain import prepare
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.experiments.cell import read_config
+from solo_intl.experiments.figures import COLOURS, plt
 from solo_intl.register import register
 
-ROUNDS, STEPS, WARM_UP = 3, 3, 1
-BATCH = 128
+WARM_UP, BATCH, THREADS = 1, 128, 2
+FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "step.png"
 # 3x3 stem at stride 1, 32 px: the CIFAR settings of each method on images that need no download
-CIFAR_LIKE = {
-    "data": {"dataset": "digits", "num_workers": 0},
-    "backbone": {"stem": "cifar"},
-    "optimizer": {"batch_size": BATCH},
-}
-FASHION = {"data": {"num_workers": 0, "max_images": 10 * BATCH}, "optimizer": {"batch_size": BATCH}}
+CIFAR_LIKE = {"data": {"dataset": "digits"}, "backbone": {"stem": "cifar"}}
+FASHION = {"data": {"max_images": 10 * BATCH}}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a shipped file and what is changed in it, and the row its time is divided by."""
+    """One row: a shipped file and what is changed in it."""
 
     file: str
-    over: str
     changes: dict[str, Any] = field(default_factory=dict)
-    published: float | None = None  # Table G: two GPUs, ResNet-50
+    own_loader: bool = False
 
     @property
     def settings(self) -> Any:
         folder, name = self.file.split("/")
-        shared = CIFAR_LIKE if folder == "cifar" else FASHION
-        cfg = read_config(SCRIPTS / "pretrain" / folder, name)
-        return OmegaConf.merge(cfg, shared, {"precision": "auto", "dry_run": True}, self.changes)
+        shared = {} if self.own_loader else {"cifar": CIFAR_LIKE, "fashion-mnist": FASHION}[folder]
+        fixed = {"optimizer": {"batch_size": BATCH}, "precision": "auto", "dry_run": True}
+        if not self.own_loader:
+            fixed["data"] = {"num_workers": 0}
+        return OmegaConf.merge(read_config(SCRIPTS / "pretrain" / folder, name), shared, fixed, self.changes)
 
 
 CASES = {
-    "intl": Case("cifar/intl", "barlow_twins"),
-    "barlow_twins": Case("cifar/barlow_twins", "barlow_twins"),
-    "vicreg": Case("cifar/vicreg", "barlow_twins"),
-    "simclr": Case("cifar/simclr", "barlow_twins"),
-    "byol": Case("cifar/byol", "barlow_twins"),
-    "barlow_twins in fp32": Case("cifar/barlow_twins", "intl", {"precision": "32-true"}),
-    "forms: plain": Case("fashion-mnist/intl", "forms: plain"),
-    "forms: EMA": Case("fashion-mnist/intl_ema", "forms: plain", published=0.849),
-    "forms: multi-crop": Case("fashion-mnist/intl_multicrop", "forms: plain", published=1.97),
-    "forms: both": Case("fashion-mnist/intl_ema_multicrop", "forms: plain", published=1.74),
+    "INTL": Case("cifar/intl"),
+    "Barlow Twins": Case("cifar/barlow_twins"),
+    "VICReg": Case("cifar/vicreg"),
+    "SimCLR": Case("cifar/simclr"),
+    "BYOL": Case("cifar/byol"),
+    "plain": Case("fashion-mnist/intl"),
+    "EMA": Case("fashion-mnist/intl_ema"),
+    "multi-crop": Case("fashion-mnist/intl_multicrop"),
+    "both": Case("fashion-mnist/intl_ema_multicrop"),
     # both views through both networks, no predictor, a projector of the same widths
     "symmetric momentum (MoCo V2+)": Case(
-        "fashion-mnist/mocov2plus",
-        "forms: EMA",
-        {"method_kwargs": {"proj_hidden_dim": 1024, "proj_output_dim": 1024}},
+        "fashion-mnist/mocov2plus", {"method_kwargs": {"proj_hidden_dim": 1024, "proj_output_dim": 1024}}
     ),
+}
+STOCK = ("Barlow Twins", "INTL")
+# name: (a row, over another, the aim of the ratio)
+RATIOS: dict[str, tuple[str, str, str | None]] = {
+    "INTL over Barlow Twins": ("INTL", "Barlow Twins", "<= 0.95"),
+    "INTL over VICReg": ("INTL", "VICReg", None),
+    "INTL over SimCLR": ("INTL", "SimCLR", None),
+    "INTL over BYOL": ("INTL", "BYOL", None),
+    "EMA over symmetric momentum": ("EMA", "symmetric momentum (MoCo V2+)", "<= 0.60"),
+    **{f"{name}, stock over default": (f"{name}, stock", f"{name}, default", ">= 2.5") for name in STOCK},
+    "EMA over plain": ("EMA", "plain", None),
+    "multi-crop over plain": ("multi-crop", "plain", None),
+    "both over plain": ("both", "plain", None),
+}
+# the paper's, two A100s, ResNet-50, mixed precision
+TABLE_G = {
+    "EMA over plain": {"time": 0.849, "memory": 0.74},
+    "multi-crop over plain": {"time": 1.97, "memory": 1.62},
+    "both over plain": {"time": 1.74, "memory": 1.33},
 }
 
 
 class Stopwatch(Callback):
-    """Seconds of each step after the first."""
+    """Seconds of each step after the first; with the loader, from the end of the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, with_loader: bool) -> None:
         self.seconds: list[float] = []
-        self.started = 0.0
+        self.with_loader, self.started = with_loader, 0.0
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        self.started = time.perf_counter()
+        if not self.with_loader:
+            self.started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        now = time.perf_counter()
         if trainer.global_step > WARM_UP:
-            self.seconds.append(time.perf_counter() - self.started)
+            self.seconds.append(now - self.started)
+        self.started = now
 
 
-def seconds_per_step(case: Case) -> float:
-    """Median over the steps of one short run."""
+def measure(case: Case, steps: int) -> dict[str, float]:
+    """Median seconds of a step in one short run, and its peak memory."""
     run = prepare(case.settings)
-    batches = [batch for _, batch in zip(range(STEPS + WARM_UP), run.train, strict=False)]
-    watch = Stopwatch()
+    watch = Stopwatch(case.own_loader)
     run.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
-    run.trainer.fit(run.model, DataLoader(batches, batch_size=None))
-    return statistics.median(watch.seconds)
+    run.trainer.limit_train_batches = steps + WARM_UP
+    batches: Any = run.train
+    if not case.own_loader:
+        batches = DataLoader(list(itertools.islice(run.train, steps + WARM_UP)), batch_size=None)
+    gc.collect()
+    peak = PeakMemory()
+    run.trainer.fit(run.model, batches)
+    return {"seconds": statistics.median(watch.seconds), "MiB": peak.mib()}
+
+
+def stock_seconds(name: str, checkout: Path, data: Path, steps: int) -> float:
+    """The same of solo-learn's own script."""
+    files = {
+        "Barlow Twins": (checkout / "scripts" / "pretrain" / "cifar", "barlow"),
+        "INTL": ("pkg://solo_intl.scripts.pretrain.cifar", "intl"),
+    }
+    folder, file = files[name]
+    arguments = [
+        *(f"--config-path={folder}", f"--config-name={file}"),
+        *(f"data.train_path={data}", f"data.val_path={data}", f"optimizer.batch_size={BATCH}"),
+        *("accelerator=cpu", "devices='1'", "strategy=auto", "precision=32", "max_epochs=1"),
+        *(f"+limit_train_batches={steps + WARM_UP}", "+limit_val_batches=0", "+num_sanity_val_steps=0"),
+        *("checkpoint.enabled=False", "auto_resume.enabled=False", "++wandb.enabled=False"),
+        "+enable_progress_bar=False",
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        found = stock.run("main_pretrain.py", checkout, Path(place), arguments, threads=THREADS)
+    stamps = [stamp["wall"] for stamp in found["batches"]]
+    return float(np.median(np.diff(stamps)))
+
+
+def one_round(cases: dict[str, Case], checkout: Path | None, data: Path, steps: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, case in cases.items():
+        found[name] = measure(case, steps)
+        print(f"{name:32s}{found[name]['seconds']:8.3f} s {found[name]['MiB']:8.0f} MiB", flush=True)
+    for name in STOCK if checkout else ():
+        found[f"{name}, stock"] = {"seconds": stock_seconds(name, checkout, data, steps)}
+        print(f"{name + ', stock':32s}{found[f'{name}, stock']['seconds']:8.3f} s", flush=True)
+    return found
+
+
+def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    def middle(row: str, key: str) -> float:
+        return statistics.median(found[row][key] for found in rounds)
+
+    rows = {
+        name: {key: round(middle(name, key), 3 if key == "seconds" else 0) for key in found}
+        for name, found in rounds[0].items()
+    }
+    ratios: dict[str, Any] = {}
+    for name, (row, over, aim) in RATIOS.items():
+        if row in rows and over in rows:
+            each = [found[row]["seconds"] / found[over]["seconds"] for found in rounds]
+            ratios[name] = {
+                "ratio": round(statistics.median(each), 3),
+                "of each round": [round(ratio, 3) for ratio in each],
+            }
+            if "MiB" in rows[row] and "MiB" in rows[over]:
+                ratios[name]["memory"] = round(rows[row]["MiB"] / rows[over]["MiB"], 2)
+            ratios[name].update({"aim": aim} if aim else {})
+            ratios[name].update({"Table G": TABLE_G[name]} if name in TABLE_G else {})
+    return {"rows": rows, "ratios": ratios}
+
+
+def draw(results: dict[str, Any], about: dict[str, Any]) -> Path:
+    """Seconds of a step, one bar a row."""
+    rows = results["rows"]
+    figure, axes = plt.subplots(figsize=(7, 0.32 * len(rows) + 1), layout="constrained")
+    colours = [COLOURS[0 if "stock" in name else 1] for name in rows]
+    bars = axes.barh(list(rows), [row["seconds"] for row in rows.values()], color=colours)
+    axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"seconds a step of {BATCH} images, ResNet-18")
+    machine = f"{about['machine']['processor']}, torch {about['packages']['torch']}, {about['date'][:10]}"
+    axes.set_title(machine, fontsize=7)
+    figure.savefig(FIGURE, dpi=120)
+    return FIGURE
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--solo-learn", type=Path, help="HEAD's checkout, or SOLO_LEARN_CHECKOUT")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3, help="timed in a round; one more warms up")
+    given = parser.parse_args()
+    wanted = given.solo_learn or os.environ.get("SOLO_LEARN_CHECKOUT")
+    checkout = stock.checkout(wanted) if wanted else None
+    torch.set_num_threads(THREADS)
     register()
-    rounds = [{name: seconds_per_step(case) for name, case in CASES.items()} for _ in range(ROUNDS)]
-    results = {
-        name: {
-            "seconds": round(statistics.median(times[name] for times in rounds), 3),
-            "over": case.over,
-            "ratio": round(statistics.median(times[name] / times[case.over] for times in rounds), 3),
-            **({"Table G": case.published} if case.published else {}),
-        }
-        for name, case in CASES.items()
-    }
-    for name, result in results.items():
-        print(name, result)
+    torchvision.datasets.cifar.check_integrity = lambda *_: True  # the files hold digits
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        stock.write_cifar(data)
+        place = {"data": {"train_path": folder, "val_path": folder}}
+        files = dict(zip(STOCK, ("cifar/barlow_twins", "cifar/intl"), strict=True))
+        defaults = {f"{name}, default": Case(file, place, own_loader=True) for name, file in files.items()}
+        cases = {**CASES, **(defaults if checkout else {})}
+        rounds = [one_round(cases, checkout, data, given.steps) for _ in range(given.rounds)]
+    results, about = summary(rounds), environment()
+    for name, ratio in results["ratios"].items():
+        print(name, ratio)
+    settings = {"rounds": given.rounds, "steps": given.steps, "batch": BATCH, "threads": THREADS}
     file = Path(__file__).with_suffix(".json")
-    write_json(
-        file,
-        {
-            "rounds": ROUNDS,
-            "steps": STEPS,
-            "batch": BATCH,
-            "results": results,
-            "environment": environment(),
-        },
-    )
-    print(file)
+    write_json(file, {"settings": settings, "results": results, "environment": about})
+    print(file, draw(results, about))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# A block of this many fp32 numbers stays in a core's cache from centring to the product that reads it.
-_BLOCK = 2**18
+# A block of this many fp32 numbers, 2 MiB, stays in cache from centring to the product that reads it.
+_BLOCK = 2**19
 _NARROWEST = 256  # columns; below, the products themselves slow down
 _PAD = 16  # rows a power of two apart would fall on the same few cache lines
 
@@ -49,17 +49,23 @@ def centred(
     With measure_residual they are blocks of X + residual, and once all are drawn the residual is known.
     """
     (m, d), n = zs[0].shape, len(zs)
-    width = min(d, max(_NARROWEST, _BLOCK // (n * m)) if zs[0].device.type == "cpu" else d)
+    cpu = zs[0].device.type == "cpu"
+    width = min(d, max(_NARROWEST, _BLOCK // (n * m)) if cpu else d)
     memory = zs[0].new_empty(n, m, width + _PAD)
     weight = zs[0].new_full((width, 1), 1 / d)
+    minus_shift = memory if how is None else -how.shift
+    # a number from another device would have to be waited for
+    units = how.unit.tolist() if cpu and how is not None else []
     for start in range(0, d, width):
         columns = slice(start, min(start + width, d))
         block = memory[:, :, : columns.stop - start]
         for i, z in enumerate(zs):
             if how is None:
                 block[i].copy_(z[:, columns])
+            elif units:
+                torch.add(minus_shift[i], z[:, columns], alpha=units[i], out=block[i])
             else:
-                torch.mul(z[:, columns], how.unit[i], out=block[i]).sub_(how.shift[i])
+                torch.mul(z[:, columns], how.unit[i], out=block[i]).add_(minus_shift[i])
         if how is not None:
             if measure_residual:
                 how.residual.flatten(0, 1).addmm_(block.flatten(0, 1), weight[: block.shape[2]])

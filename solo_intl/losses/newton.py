@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_CACHED = 512  # rows of a matrix whose transpose may be read as it lies; a larger one leaves a core's cache
+
 
 class Newton(NamedTuple):
     """P = P_t(x) and what its adjoint needs, all [n, k, k]; empty where t steps need none.
@@ -79,8 +81,12 @@ def _scaled(a: Tensor, b: Tensor, factor: float) -> Tensor:
 
 
 def symmetrised(a: Tensor) -> Tensor:
-    """a + a^T, in place of a [n, k, k]. One by one: only a 2-D transposing copy is blocked for the cache."""
-    transposed = torch.empty_like(a)
-    for to, matrix in zip(transposed, a, strict=True):
-        to.copy_(matrix.T)
-    return a.add_(transposed)
+    """a + a^T, a new matrix, of a [n, k, k]."""
+    k = a.shape[1]
+    side = k if k <= _CACHED else _CACHED // 2
+    blocks = [slice(start, start + side) for start in range(0, k, side)]
+    out = torch.empty_like(a)
+    for row in blocks:
+        for column in blocks:
+            torch.add(a[:, row, column], a[:, column, row].mT, out=out[:, row, column])
+    return out

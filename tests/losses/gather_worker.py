@@ -28,6 +28,18 @@ SPOILED: dict[str, Callable[[list[torch.Tensor]], object]] = {
 }
 
 
+def counted(name: str, traffic: dict[str, int]) -> None:
+    """Let torch's collective add the floating numbers that it moves to traffic."""
+    collective = getattr(dist, name)
+
+    def run(tensors: torch.Tensor | list[torch.Tensor], *args: object) -> object:
+        moved = tensors if isinstance(tensors, list) else [tensors]
+        traffic[name] = traffic.get(name, 0) + sum(t.numel() for t in moved if t.is_floating_point())
+        return collective(tensors, *args)
+
+    setattr(dist, name, run)
+
+
 def run_rank(rank: int, world_size: int, folder: Path) -> None:
     dist.init_process_group(
         "gloo",
@@ -37,6 +49,9 @@ def run_rank(rank: int, world_size: int, folder: Path) -> None:
         timeout=timedelta(seconds=40),
     )
     results: dict[str, object] = {}
+    traffic: dict[str, int] = {}
+    counted("all_gather", traffic)
+    counted("all_reduce", traffic)
     for name, case in torch.load(folder / "cases.pt").items():
         count, sizes = case["counts"][rank], case["sizes"]
         views = [z.split(sizes)[rank].clone().requires_grad_() for z in case["views"][:count]]
@@ -44,13 +59,14 @@ def run_rank(rank: int, world_size: int, folder: Path) -> None:
             views = SPOILED[case["spoiled"]](views)
         target = None if case["target"] is None else case["target"].split(sizes)[rank]
         criterion = INTLLoss(case["beta"], axis=case["axis"], gather_distributed=True, check_finite=True)
+        traffic.clear()
         try:
             out = criterion(views, target)
         except ValueError as error:
             results[name] = str(error)
             continue
         out.loss.backward()
-        results[name] = [part.detach() for part in out], [z.grad for z in views]
+        results[name] = [part.detach() for part in out], [z.grad for z in views], dict(traffic)
     torch.save(results, folder / f"rank{rank}.pt")
     dist.barrier()  # nobody leaves while another still talks
     dist.destroy_process_group()

@@ -6,7 +6,9 @@
 4. beta's rule reads the global batch;
 5. unequal batch sizes, widths, numbers of views or precisions, and input that is wrong on one rank only,
    raise on every rank, naming them, and the group goes on working;
-6. non-finite values on one rank raise on every rank.
+6. non-finite values on one rank raise on every rank;
+7. a rank comes to hold n m d numbers for n views of m images in all, and m d for a target, and n m d are
+   summed over ranks on the way back (docs/scaling.md).
 """
 
 from __future__ import annotations
@@ -98,13 +100,23 @@ def test_equals_one_process(run: tuple[int, list[dict[str, Any]]], name: str) ->
     expected = intl_loss_func(views, given["target"], beta=given["beta"], axis=given["axis"])
     expected.loss.backward()
     for rank, result in enumerate(results):
-        parts, gradients = result[name]
+        parts, gradients, _ = result[name]
         for part, expected_part in zip(parts, expected, strict=True):
             torch.testing.assert_close(part, expected_part.detach(), rtol=1e-12, atol=1e-12)
         for gradient, view in zip(gradients, views, strict=True):
             assert view.grad is not None
             local = view.grad.split(given["sizes"])[rank]
             torch.testing.assert_close(gradient, world * local, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name, views, with_target", [("two views", 2, 0), ("target", 2, 1)])
+def test_numbers_that_travel(
+    run: tuple[int, list[dict[str, Any]]], name: str, views: int, with_target: int
+) -> None:
+    world, results = run
+    one = world * 6 * 20
+    for result in results:
+        assert result[name][2] == {"all_gather": (views + with_target) * one, "all_reduce": views * one}
 
 
 @pytest.mark.parametrize(

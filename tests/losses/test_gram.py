@@ -6,7 +6,8 @@
 3. in float32 the loss holds 1e-5 of its size and its gradient 1e-4 of its own, over spectra from flat to a
    condition of 1e16, collapse to rank 1 and 16 steps (rank 3: as the plain form does in float32);
 4. two views cost 7 products of m^2 d and 39 of m^3; n views 5n - 3 and 21n - 3; n with a target 4n + 1 and
-   20n + 8; of the n or n + 1 Gram matrices only the blocks of 128 rows above the diagonal are made;
+   20n + 8; of the n or n + 1 Gram matrices only the blocks of 128 rows above the diagonal are made; and with
+   more images than channels it is 5 products of m d^2 and 16 of d^3 a view;
 5. nothing of size m x d is kept for the backward pass but the views themselves, and 18 matrices m x m are;
 6. with bf16 in the three products that make the Gram matrices, and in no other, loss and gradient hold 1e-3
    of their size over training-like spectra at d = 2048; torch's own setting is as it was
@@ -199,6 +200,15 @@ def test_gram_matrices_are_made_above_the_diagonal() -> None:
         from_gram(views, None, 4)[0].backward()
     # of two blocks by two, three; and the cross product and the gradients in full
     assert (products.long, products.short) == (int((2 * 3 / 4 + 1 + 4) * m * m * d), 39 * m**3)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_number_of_products_of_tall_batches(count: int) -> None:
+    m, d = 200, 24
+    views = leaves(draw(count, m, d), torch.float32)
+    with Products(d) as products:
+        from_gram(views, None, 4)[0].backward()
+    assert (products.long, products.short) == (5 * count * m * d * d, 16 * count * d**3)
 
 
 @pytest.mark.parametrize("axis", ["channel", "batch"])
