@@ -145,9 +145,9 @@ def test_full_sizes_are_the_papers() -> None:
         read_settings(name, ["size=full"])[0] for name in ("toy", "instability", "ablation")
     )
     assert (toy.points, toy.batch_size, toy.lr, len(toy.seeds)) == (512, 32, 0.1, 10)
-    assert (instability.batch_size, len(instability.seeds), instability.longer) == (512, 10, 6000)
+    assert (instability.batch_size, len(instability.seeds)) == (512, 10)
     assert list(instability.dims) == [64, 128, 256, 512, 1024, 2048]
-    assert instability.steps >= 500
+    assert instability.longer > instability.steps >= 500
     assert instability.steps_above >= 20
     assert list(zip(ablation.iterations, ablation.betas, strict=True)) == [(5, 0.05), (3, 0.5), (1, 5.0)]
     assert (ablation.batch_size, ablation.hidden, ablation.output) == (256, 1024, 128)
