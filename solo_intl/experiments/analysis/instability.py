@@ -99,7 +99,7 @@ def draw_view(images: Tensor, g: torch.Generator) -> Tensor:
 
 
 def encoder(pixels: int, hidden: int, d: int, seed: int) -> nn.Sequential:
-    """pixels - 128 - min(hidden, 2 d) - d; with hidden >= m the last layer never bounds the embedding's rank."""
+    """pixels - 128 - min(hidden, 2 d) - d; where hidden >= m it never bounds the embedding's rank."""
     torch.manual_seed(seed)
     hidden = min(hidden, 2 * d)
     layers: list[nn.Module] = [nn.Flatten()]
