@@ -19,6 +19,7 @@ import pytest
 
 from solo_intl.cli import main
 from solo_intl.experiments.analysis import ANALYSES
+from solo_intl.experiments.analysis.ablation import run_config
 from solo_intl.experiments.analysis.settings import SIZES, read_settings
 
 TINY = {
@@ -29,7 +30,8 @@ TINY = {
         *("seeds=[0,1]", "steps=3", "longer=4", "steps_above=2", "every=2"),
     ],
     "ablation": [
-        *("steps=2", "warmup=1", "every=1", "batch_size=16", "hidden=16", "output=8"),
+        *("config=pretrain/digits", "small_width=2", "steps=2", "warmup=1", "every=1"),
+        *("batch_size=16", "hidden=16", "output=8"),
         *("iterations=[1]", "betas=[5.0]", "overrides.data.max_images=64"),
     ],
 }
@@ -153,3 +155,5 @@ def test_full_sizes_are_the_papers() -> None:
     assert (ablation.batch_size, ablation.hidden, ablation.output) == (256, 1024, 128)
     assert (ablation.lr, ablation.weight_decay, ablation.warmup, ablation.drop) == (3e-3, 1e-5, 500, 0.2)
     assert ablation.steps >= 1000
+    assert (ablation.small_width, run_config(ablation, 0).backbone.name) == (0, "resnet18")
+    assert run_config(ablation, 0).data.dataset == "fashion_mnist"
