@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from solo_intl import host
 from solo_intl.config.compose import config_folder
 from solo_intl.data import normalization, open_split
+from solo_intl.data.batched import BatchedViews, MemoryImages
 from solo_intl.engine.precision import cpu_computes_bf16, uses_gpu
 from solo_intl.errors import UserError
 from solo_intl.experiments.analysis.ablation_report import (
@@ -78,6 +78,19 @@ def run_config(settings: DictConfig, seed: int) -> DictConfig:
     return cfg
 
 
+def small_network(width: int) -> tuple[nn.Module, int]:
+    """Four 3x3 convolutions of stride 2 with BatchNorm and ReLU, of width, 2, 4 and 8 width channels, and the
+    mean over pixels; and the number of features. For sizes at which a ResNet takes hours."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise((3, width, 2 * width, 4 * width, 8 * width)):
+        layers += [
+            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8 * width
+
+
 def two_layer(features: int, hidden: int, output: int) -> nn.Sequential:
     """D.2's projector, unlike section 4's three layers: BatchNorm and ReLU after the hidden one."""
     return nn.Sequential(
@@ -99,7 +112,8 @@ def train(settings: DictConfig, loss_of: Loss, iterations: int, seed: int) -> di
     cfg = run_config(settings, seed)
     torch.manual_seed(seed)
     device = torch.device("cuda" if uses_gpu("auto") else "cpu")
-    backbone, features = host.build_backbone(cfg)
+    width = int(settings.small_width)
+    backbone, features = small_network(width) if width else host.build_backbone(cfg)
     network = nn.Sequential(backbone, two_layer(features, int(settings.hidden), int(settings.output)))
     network = network.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
@@ -127,20 +141,19 @@ def train(settings: DictConfig, loss_of: Loss, iterations: int, seed: int) -> di
 
 def _batches(cfg: DictConfig, settings: DictConfig, seed: int) -> Iterator[list[Tensor]]:
     """Pairs of views of shuffled batches without end."""
-    mean, std = normalization(cfg.data, cfg.augmentations)
-    data = open_split(cfg.data, "train", host.build_views(list(cfg.augmentations), mean, std))
-    loader = DataLoader(
-        data,
-        batch_size=int(settings.batch_size),
-        shuffle=True,
-        drop_last=True,
-        num_workers=int(cfg.data.num_workers),
-        persistent_workers=cfg.data.num_workers > 0,
-        generator=torch.Generator().manual_seed(seed),
-    )
-    while True:
-        for views, _ in loader:
-            yield views[:2]
+    images = _load_images(OmegaConf.to_yaml(cfg.data))
+    make_views = BatchedViews(cfg.augmentations, *normalization(cfg.data, cfg.augmentations), seed)
+    g = torch.Generator().manual_seed(seed)
+    for step in itertools.count():
+        if step % (len(images) // settings.batch_size) == 0:
+            order = iter(torch.randperm(len(images), generator=g).split(int(settings.batch_size)))
+        yield make_views(images[next(order)], step)[:2]
+
+
+@cache
+def _load_images(data: str) -> Tensor:
+    """The training images, uint8 [n, 3, height, width], of a data configuration as YAML."""
+    return MemoryImages(open_split(OmegaConf.create(data), "train")).images
 
 
 def report(results: dict[str, Any], settings: DictConfig) -> Report:

@@ -77,10 +77,11 @@ def cells(settings: DictConfig) -> dict[str, Cell]:
 
 
 @cache
-def load_images(dataset: str, max_images: int) -> Tensor:
-    """Training images as grey values in [0, 1], [n, 1, height, width]."""
+def load_images(dataset: str, max_images: int, shrink: int) -> Tensor:
+    """Training images as grey values in [0, 1], [n, 1, height, width], each pixel the mean of shrink^2."""
     data = open_split({"dataset": dataset, "max_images": max_images}, "train", pil_to_tensor)
-    return torch.stack([data[i][0][:1] for i in range(len(data))]).float() / 255
+    images = torch.stack([data[i][0][:1] for i in range(len(data))])
+    return functional.avg_pool2d(images.float() / 255, shrink)
 
 
 def draw_view(images: Tensor, g: torch.Generator) -> Tensor:
@@ -98,10 +99,11 @@ def draw_view(images: Tensor, g: torch.Generator) -> Tensor:
 
 
 def encoder(pixels: int, hidden: int, d: int, seed: int) -> nn.Sequential:
-    """pixels - 256 - hidden - d; hidden >= d keeps the embedding's rank from being the last layer's."""
+    """pixels - 128 - min(hidden, 2 d) - d; where hidden >= m it never bounds the embedding's rank."""
     torch.manual_seed(seed)
+    hidden = min(hidden, 2 * d)
     layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in ((pixels, 256), (256, hidden)):
+    for before, after in ((pixels, 128), (128, hidden)):
         layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(hidden, d))
 
@@ -110,11 +112,16 @@ def train(settings: DictConfig, method: str, d: int, seed: int) -> dict[str, Any
     """log10 of lambda_min / lambda_max over steps, and the step at which the run broke and why, if it did.
 
     A run breaks when the decomposition fails or when loss or gradient is not finite. Eigenvalues are those of
-    the embedding's d x d covariance, in float64, of the batch that the step trains on.
+    the embedding's d x d covariance, in float64, of the batch that the step trains on; for d > m, where they
+    cost more than the step, those of the first and the last step alone.
     """
-    images = load_images(settings.dataset, settings.max_images)
+    images = load_images(settings.dataset, settings.max_images, settings.shrink)
     network = encoder(images[0].numel(), int(settings.hidden), d, seed)
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+    )
+    steps = steps_of(settings, method, d)
+    every = steps if d > settings.batch_size else settings.every
     g = torch.Generator().manual_seed(seed)
     order: list[Tensor] = []
     record: dict[str, Any] = {"step": [], "log10_inverse_condition": [], "broke_at": None, "why": None}
@@ -127,7 +134,7 @@ def train(settings: DictConfig, method: str, d: int, seed: int) -> dict[str, Any
                 (values.min() / values.max()).clamp(min=TINY).log10().item()
             )
 
-    for step in range(steps_of(settings, method, d)):
+    for step in range(steps):
         order = order or [
             part
             for part in torch.randperm(len(images), generator=g).split(settings.batch_size)
@@ -135,12 +142,13 @@ def train(settings: DictConfig, method: str, d: int, seed: int) -> dict[str, Any
         ]
         batch = images[order.pop()]
         views = [network(draw_view(batch, g)) for _ in range(2)]
-        if step % settings.every == 0:
+        measured = step % every == 0 or step == steps - 1
+        if measured:
             measure(step, views[0])
         optimizer.zero_grad()
         why = _backward(METHODS[method], views, network)
         if why:
-            if step % settings.every:
+            if not measured:
                 measure(step, views[0])
             return {**record, "broke_at": step, "why": why}
         optimizer.step()

@@ -60,7 +60,8 @@ def trace_loss_of(spectrum: Tensor, vectors: Tensor, *, iterations: int) -> Tens
 
 
 def covariance_eigenvalues(z: Tensor, *, axis: str = "batch") -> Tensor:
-    """Eigenvalues of the centred covariance, descending, in float64: [d] for axis "batch", [m] for "channel".
+    """Eigenvalues of the centred covariance, descending, in float64: [..., d] of z [..., m, d] for axis
+    "batch", [..., m] for "channel".
 
     Raises:
         torch.linalg.LinAlgError: z is not finite.
@@ -71,5 +72,5 @@ def covariance_eigenvalues(z: Tensor, *, axis: str = "batch") -> Tensor:
         tensor([2.6667, 0.6667], dtype=torch.float64)
     """
     rows = (z if axis == "channel" else z.mT).detach().double()
-    rows = rows - rows.mean(1, keepdim=True)
-    return torch.linalg.eigvalsh(rows @ rows.mT / (rows.shape[1] - 1)).flip(0)
+    rows = rows - rows.mean(-1, keepdim=True)
+    return torch.linalg.eigvalsh(rows @ rows.mT / (rows.shape[-1] - 1)).flip(-1)

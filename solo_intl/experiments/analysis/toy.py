@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -10,39 +10,40 @@ import torch
 from omegaconf import DictConfig
 from sklearn.datasets import make_blobs
 from torch import Tensor, nn
-from torch.nn import functional
 
 from solo_intl.experiments.analysis.claims import Report
 from solo_intl.experiments.analysis.run import Cell
 from solo_intl.experiments.analysis.spectra import covariance_eigenvalues
+from solo_intl.experiments.analysis.stacked import (
+    forward,
+    stack_parameters,
+    stacked_iternorm,
+    stacked_power,
+    stacked_trace_loss,
+)
 from solo_intl.experiments.analysis.toy_report import toy_claims, toy_figure, toy_rows
-from solo_intl.losses import iternorm, power_function, spectral_transform, trace_loss
 
-Transform = Callable[[Tensor], Tensor]
+Transform = Callable[[Tensor], Tensor]  # of [..., m, 2]
 
 
 def transforms(settings: DictConfig) -> dict[str, tuple[Transform, float]]:
     """Name -> transform of the embedding, weight of its trace loss."""
     found: dict[str, tuple[Transform, float]] = {}
     for t in settings.iternorm:
-        found[f"IterNorm T={t}"] = partial(iternorm, iterations=int(t), axis="batch"), 0.0
+        found[f"IterNorm T={t}"] = partial(stacked_iternorm, iterations=int(t)), 0.0
     for p in settings.powers:
-        found[f"power p={p:g}"] = partial(spectral_transform, g=power_function(p), axis="batch"), 0.0
+        found[f"power p={p:g}"] = partial(stacked_power, p=float(p)), 0.0
     intl = settings.intl
     for beta in intl.betas:
-        found[f"INTL beta={beta:g}"] = (
-            partial(iternorm, iterations=intl.iterations, axis="batch"),
-            float(beta),
-        )
+        found[f"INTL beta={beta:g}"] = partial(stacked_iternorm, iterations=int(intl.iterations)), float(beta)
     return found
 
 
 def cells(settings: DictConfig) -> dict[str, Cell]:
+    """A cell a transform, of all starts and seeds at once; and the data of the scatter."""
     return {
-        f"{name}, {start}, seed {seed}": partial(train, settings, transform, beta, condition, seed)
+        name: partial(train, settings, transform, beta)
         for name, (transform, beta) in transforms(settings).items()
-        for start, condition in settings.starts.items()
-        for seed in settings.seeds
     } | {"data": partial(_data, settings)}
 
 
@@ -69,39 +70,65 @@ def encoder(points: Tensor, condition: float, seed: int) -> nn.Sequential:
     return network
 
 
-def train(
-    settings: DictConfig, transform: Transform, beta: float, condition: float, seed: int
-) -> dict[str, Any]:
-    """Eigenvalues [larger, smaller] of embedding and output over all points, every few steps."""
-    points = blobs(settings, seed)
-    network = encoder(points, condition, seed)
-    optimizer = torch.optim.SGD(network.parameters(), lr=settings.lr)
-    g = torch.Generator().manual_seed(seed)
-    record: dict[str, Any] = {"step": [], "embedding": [], "output": [], "broke_at": None}
-    batches: list[Tensor] = []
+def train(settings: DictConfig, transform: Transform, beta: float) -> dict[str, Any]:
+    """Start -> a run a seed: eigenvalues [larger, smaller] of embedding and output over all points, every few
+    steps, in float64. Both starts of a seed see the same points in the same batches with the same noise.
+
+    A run breaks when its gradient is not finite; its weights then stay, and nothing more is recorded.
+    """
+    seeds, starts = list(settings.seeds), dict(settings.starts)
+    data = [blobs(settings, seed) for seed in seeds]
+    parameters = stack_parameters(
+        [
+            encoder(points, condition, seed)
+            for condition in starts.values()
+            for points, seed in zip(data, seeds, strict=True)
+        ]
+    )
+    points = torch.stack(data * len(starts)).double()
+    draws = [_draw(x, settings, seed) for x, seed in zip(data, seeds, strict=True)]
+    runs: list[dict[str, Any]] = [
+        {"step": [], "embedding": [], "output": [], "broke_at": None} for _ in range(len(points))
+    ]
     for step in range(settings.steps + 1):
         if step % settings.every == 0:
             with torch.no_grad():
-                z = network(points)
-                pair = z, transform(z)
-            for key, value in zip(("embedding", "output"), pair, strict=True):
-                record[key].append(covariance_eigenvalues(value).tolist())
-            record["step"].append(step)
+                z = forward(parameters, points)
+                _measure(runs, step, {"embedding": z, "output": transform(z)})
         if step == settings.steps:
             break
-        batches = batches or list(torch.randperm(len(points), generator=g).split(settings.batch_size))
-        x = points[batches.pop()]
-        views = [transform(network(x + settings.noise * torch.randn(x.shape, generator=g))) for _ in range(2)]
-        loss = functional.mse_loss(views[0], views[1])
-        if beta:
-            loss = loss + beta * (trace_loss(views[0], axis="batch") + trace_loss(views[1], axis="batch"))
-        optimizer.zero_grad()
-        loss.backward()
-        if not all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None):
-            record["broke_at"] = step
-            break
-        optimizer.step()
-    return record
+        x = torch.stack([next(draw) for draw in draws], 1).double()  # [view, seed, m, 2]
+        views = transform(forward(parameters, x.repeat(1, len(starts), 1, 1)))
+        losses = (views[0] - views[1]).square().mean((-2, -1)) + beta * stacked_trace_loss(views).sum(0)
+        gradients = torch.autograd.grad(losses.sum(), parameters)
+        finite = torch.stack([g.flatten(1).isfinite().all(1) for g in gradients]).all(0)
+        for run, sound in zip(runs, finite.tolist(), strict=True):
+            if not sound and run["broke_at"] is None:
+                run["broke_at"] = step
+        going = torch.tensor([run["broke_at"] is None for run in runs])
+        with torch.no_grad():
+            for p, g in zip(parameters, gradients, strict=True):
+                p -= settings.lr * g.where(going.view(-1, *[1] * (g.ndim - 1)), 0)
+    n = len(seeds)
+    return {start: runs[i * n : (i + 1) * n] for i, start in enumerate(starts)}
+
+
+def _draw(points: Tensor, settings: DictConfig, seed: int) -> Iterator[Tensor]:
+    """Two views [2, m, 2] of one shuffled batch after another."""
+    g = torch.Generator().manual_seed(seed)
+    while True:
+        for rows in torch.randperm(len(points), generator=g).split(settings.batch_size):
+            x = points[rows]
+            yield x + settings.noise * torch.randn(2, *x.shape, generator=g)
+
+
+def _measure(runs: list[dict[str, Any]], step: int, values: dict[str, Tensor]) -> None:
+    spectra = {which: covariance_eigenvalues(value).tolist() for which, value in values.items()}
+    for i, run in enumerate(runs):
+        if run["broke_at"] is None:
+            run["step"].append(step)
+            for which, spectrum in spectra.items():
+                run[which].append(spectrum[i])
 
 
 def _data(settings: DictConfig) -> dict[str, Any]:
@@ -118,9 +145,5 @@ def _data(settings: DictConfig) -> dict[str, Any]:
 
 def report(results: dict[str, Any], settings: DictConfig) -> Report:
     """What the runs say, from their last measurements."""
-    runs = {
-        (name, start): [results[f"{name}, {start}, seed {seed}"] for seed in settings.seeds]
-        for name in transforms(settings)
-        for start in settings.starts
-    }
+    runs = {(name, start): results[name][start] for name in transforms(settings) for start in settings.starts}
     return Report(toy_claims(runs), toy_rows(runs, settings), toy_figure(runs, results["data"]))

@@ -4,7 +4,8 @@
 2. hard whitening by Cholesky and by eigendecomposition both give the identity covariance, and INTL's runs see
    the same data: a run's first condition number does not depend on the method;
 3. a broken run says where and why, and the report counts it; one that is not broken is not counted;
-4. the learning rate warms up and drops where stated;
+4. the learning rate of the ablation warms up and drops where stated, an epoch shows no image twice, and the
+   small network is the stated one;
 5. embeddings with a chosen spectrum have it.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from solo_intl.experiments.analysis import ablation, instability, toy
 from solo_intl.experiments.analysis.instability_report import instability_claims
@@ -87,8 +89,37 @@ def test_a_gradient_that_is_not_finite_is_a_break() -> None:
 
 def test_learning_rate() -> None:
     settings, _ = read_settings("ablation", ["size=full"])
-    rates = [ablation.rate(settings, step) for step in (0, 249, 499, 1000, 1125, 1400)]
+    rates = [ablation.rate(settings, step) for step in (0, 249, 499, 749, 750, 875)]
     assert rates == pytest.approx([1 / 500, 0.5, 1.0, 1.0, 0.2, 0.04])
+
+
+def test_ablation_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "BatchedViews", lambda *_: lambda images, step: [images, images + 1, step])
+    settings, _ = read_settings(
+        "ablation", ["config=pretrain/digits", "batch_size=24", "overrides.data.max_images=60"]
+    )
+    cfg = ablation.run_config(settings, 0)
+    streams = [ablation._batches(cfg, settings, seed) for seed in (0, 0, 1)]
+    batches, again, other = ([next(stream) for _ in range(4)] for stream in streams)
+    assert all(
+        torch.equal(a, b) for x, y in zip(batches, again, strict=True) for a, b in zip(x, y, strict=True)
+    )
+    assert not torch.equal(batches[0][0], other[0][0])
+    images = {tuple(image.flatten().tolist()) for image in ablation._load_images(OmegaConf.to_yaml(cfg.data))}
+    for epoch in (batches[:2], batches[2:]):
+        seen = [tuple(image.flatten().tolist()) for views in epoch for image in views[0]]
+        assert len(seen) == len(set(seen) & images) == 48  # no image twice; the rest of 60 is left out
+        assert all(len(views) == 2 for views in epoch)
+    assert not torch.equal(batches[0][0], batches[2][0])
+
+
+def test_small_network() -> None:
+    network, features = ablation.small_network(4)
+    assert network(torch.zeros(2, 3, 28, 28)).shape == (2, features) == (2, 32)
+    convolutions = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert [(layer.out_channels, layer.stride) for layer in convolutions] == [
+        (4 * 2**i, (2, 2)) for i in range(4)
+    ]
 
 
 @pytest.mark.parametrize("axis", ["channel", "batch"])
