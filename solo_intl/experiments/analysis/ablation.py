@@ -153,7 +153,7 @@ def _batches(cfg: DictConfig, settings: DictConfig, seed: int) -> Iterator[list[
 @cache
 def _load_images(data: str) -> Tensor:
     """The training images, uint8 [n, 3, height, width], of a data configuration as YAML."""
-    return MemoryImages(open_split(OmegaConf.create(data), "train")).images
+    return MemoryImages(open_split(DictConfig(OmegaConf.create(data)), "train")).images
 
 
 def report(results: dict[str, Any], settings: DictConfig) -> Report:
