@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from solo_intl.cli import main
 from solo_intl.data import eval_transform, normalization, open_split
@@ -103,12 +104,26 @@ def test_every_evaluation_has_the_switch(
             torch.testing.assert_close(kept[f"backbone.{key}"], value, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("command", ["knn", "linear", "embed"])
+def test_export_has_the_switch(trained: dict[str, Path], tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = [
+        f"pretrained_feature_extractor={trained['intl_ema']}",
+        "use_momentum=true",
+        "output=out.safetensors",
+    ]
+    assert main(["export", "to=safetensors", "output=out.safetensors", *given]) == 0
+    wanted = load_backbone(trained["intl_ema"], network="momentum").backbone.state_dict()
+    written = load_file("out.safetensors")
+    assert all(torch.equal(written[key], value) for key, value in wanted.items())
+
+
+@pytest.mark.parametrize("command", ["knn", "linear", "embed", "finetune", "export"])
 def test_without_a_momentum_network_it_is_one_line(
     trained: dict[str, Path], tmp_path: Path, command: str, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    assert main([command, f"pretrained_feature_extractor={trained['intl']}", "use_momentum=true"]) == 2
+    given = [f"pretrained_feature_extractor={trained['intl']}", "use_momentum=true"]
+    assert main([command, *given, *(["to=timm"] if command == "export" else [])]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if "given, using" not in line]
     assert len(errors) == 1
     assert "found no momentum network" in errors[0]

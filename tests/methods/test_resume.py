@@ -1,4 +1,4 @@
-"""Claims: a bundled method that goes on from the end of an epoch ends bit for bit where the straight run
+"""Claims: a method that goes on from the end of an epoch ends bit for bit where the straight run
 does: momentum coefficient (with accumulation too), queues and memory included; one that goes on from inside
 an epoch, as after a kill, takes the steps left, knows its epoch and prints its line; where the memory
 has another size than in the checkpoint, a warning says so."""
@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader
 
 from solo_intl.engine.fit import fit
 from solo_intl.engine.pretrain import Pretraining, prepare
+from solo_intl.methods.intl_ema import momentum_coefficient
 
 HEADS = {"proj_hidden_dim": 32, "proj_output_dim": 16}
 KWARGS: dict[str, dict[str, Any]] = {
     "byol": {**HEADS, "pred_hidden_dim": 32},
     "deepclusterv2": {**HEADS, "num_prototypes": [8, 8], "kmeans_iters": 2},
     "dino": {**HEADS, "num_prototypes": 16, "warmup_teacher_temperature_epochs": 2, "freeze_last_layer": 0},
+    "intl_ema": {**HEADS, "beta": 0.01},
     "swav": {**HEADS, "num_prototypes": 16, "queue_size": 32, "epoch_queue_starts": 1, "temperature": 0.1},
 }
 
@@ -47,7 +49,7 @@ class SameDraws(Callback):
 @pytest.fixture
 def start(make_cfg: Callable[..., Any]) -> Callable[..., Pretraining]:
     def prepared(method: str, **more: Any) -> Pretraining:
-        settings = {"momentum": {"base_tau": 0.5}} if method in ("byol", "dino") else {}
+        settings = {"momentum": {"base_tau": 0.5}} if method in ("byol", "dino", "intl_ema") else {}
         run = prepare(
             make_cfg(
                 method=method,
@@ -93,9 +95,14 @@ def test_goes_on_inside_an_epoch(
     train(run)
     capsys.readouterr()
     again = start(method)
+    taus: list[float] = []
+    if method == "intl_ema":
+        again.model.update_momentum = taus.append
     train(again, tmp_path / "inside.ckpt")
     assert again.trainer.global_step == 4
     assert "epoch 2/2" in capsys.readouterr().out
+    if method == "intl_ema":
+        assert taus == [momentum_coefficient(3, 4, 0.5, 1.0)]
     if method == "dino":
         assert again.model.dino_loss_func.epoch == 1
     if method == "deepclusterv2":
