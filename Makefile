@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: setup host demo experiments test lint format clean
+BENCHMARKS := loss step step_profile compiled convolution scaling loader monitor
+
+.PHONY: setup host demo experiments bench test lint format clean
 
 # `make setup SOLO_LEARN=<checkout or git URL>` puts solo-learn HEAD into the same environment.
 setup: $(STAMP) host
@@ -35,6 +37,15 @@ demo: $(STAMP)
 # what is in the folders already is not measured again: remove runs/experiment/NAME-quick to do so
 experiments: $(STAMP)
 	for name in theory toy instability ablation; do $(BIN)/solo-intl experiment $$name || exit; done
+
+# under half an hour on two idle cores; the two comparisons with solo-learn's own scripts need a checkout of its HEAD
+bench: $(STAMP)
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit; done
+ifdef SOLO_LEARN_CHECKOUT
+	$(BIN)/python benchmarks/evaluation.py
+else
+	@echo "left out: benchmarks/evaluation.py and stock rows of step.py; SOLO_LEARN_CHECKOUT=<solo-learn HEAD>"
+endif
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -138,9 +138,9 @@ def knn(queries: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--solo-learn", type=Path, help="HEAD's checkout, or SOLO_LEARN_CHECKOUT")
-    parser.add_argument("--their-epochs", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of ours; time for 500 is in proportion")
-    parser.add_argument("--queries", type=int, default=TEST)
+    parser.add_argument("--their-epochs", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=50, help="of ours; time for 500 is in proportion")
+    parser.add_argument("--queries", type=int, default=2000)
     given = parser.parse_args()
     checkout = stock.checkout(given.solo_learn)
     from solo_intl.engine.run_folder import environment, write_json

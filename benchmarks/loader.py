@@ -77,7 +77,7 @@ def batched(pixels: np.ndarray, views: list[DictConfig], mean: Any, std: Any) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     pixels, (mean, std) = images(), (DATASETS["cifar10"].mean, DATASETS["cifar10"].std)

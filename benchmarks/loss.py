@@ -2,7 +2,7 @@
 
     python benchmarks/loss.py
 
-prints tables and writes benchmarks/loss.json and benchmarks/loss.png (see `--help`), in about six minutes
+prints tables and writes benchmarks/loss.json and benchmarks/loss.png (see `--help`), in about four minutes
 on two cores. The contenders take turns in one process, so that only ratios within one run are compared:
 
 - published: the paper's algorithm as its equations stand; "full covariance" makes all of Sigmahat;
@@ -187,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time and memory of the INTL loss.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="of the process, instead of the wall clock's")
-    parser.add_argument("--seconds", type=float, default=20, help="of timing a size, or five sweep points")
+    parser.add_argument("--seconds", type=float, default=12, help="of timing a size, or five sweep points")
     parser.add_argument("--sizes", nargs="*", default=SIZES, help="m x d, such as 256x2048")
     parser.add_argument("--sweeps", nargs="*", default=list(SWEEPS), choices=SWEEPS, help="over m, d or T")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
