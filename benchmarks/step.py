@@ -9,9 +9,10 @@ are in memory, but for two comparisons:
   channels_last, which it sets by itself), on Barlow Twins from its own YAML and on INTL through the plugin;
 - default: `solo-intl pretrain` with the YAML shipped here and precision=auto, its loader in the time as well.
 
-Without --solo-learn (or SOLO_LEARN_CHECKOUT) these are left out. On a machine that others use too, `--threads 1
---cpu-time` gives fairer ratios: it times this process, without the loader's workers. Peak memory is what a step adds to what the
-process holds once its model stands. Writes benchmarks/step.json and docs/figures/step.png.
+Without --solo-learn (or SOLO_LEARN_CHECKOUT) these are left out. On a machine that others use too,
+`--threads 1 --cpu-time` gives fairer ratios: it times this process, without the loader's workers. Peak memory
+is what a step adds to what the process holds once its model stands. Writes benchmarks/step.json and
+docs/figures/step.png.
 """
 
 from __future__ import annotations
