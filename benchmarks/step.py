@@ -9,8 +9,10 @@ are in memory, but for two comparisons:
   channels_last, which it sets by itself), on Barlow Twins from its own YAML and on INTL through the plugin;
 - default: `solo-intl pretrain` with the YAML shipped here and precision=auto, its loader in the time as well.
 
-Without --solo-learn (or SOLO_LEARN_CHECKOUT) these are left out. Peak memory is what a step adds to what the
-process holds once its model stands. Writes benchmarks/step.json and docs/figures/step.png.
+Without --solo-learn (or SOLO_LEARN_CHECKOUT) these are left out. On a machine that others use too,
+`--threads 1 --cpu-time` gives fairer ratios: it times this process, without the loader's workers. Peak memory
+is what a step adds to what the process holds once its model stands. Writes benchmarks/step.json and
+docs/figures/step.png.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ import os
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ from solo_intl.experiments.cell import read_config
 from solo_intl.experiments.figures import COLOURS, plt
 from solo_intl.register import register
 
-WARM_UP, BATCH, THREADS = 1, 128, 2
+WARM_UP, BATCH = 1, 128
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "step.png"
 # 3x3 stem at stride 1, 32 px: the CIFAR settings of each method on images that need no download
 CIFAR_LIKE = {"data": {"dataset": "digits"}, "backbone": {"stem": "cifar"}}
@@ -106,37 +109,50 @@ TABLE_G = {
 class Stopwatch(Callback):
     """Seconds of each step after the first; with the loader, from the end of the one before."""
 
-    def __init__(self, with_loader: bool) -> None:
+    def __init__(self, with_loader: bool, clock: Callable[[], float]) -> None:
         self.seconds: list[float] = []
-        self.with_loader, self.started = with_loader, 0.0
+        self.with_loader, self.clock, self.started = with_loader, clock, 0.0
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         if not self.with_loader:
-            self.started = time.perf_counter()
+            self.started = self.clock()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        now = time.perf_counter()
+        now = self.clock()
         if trainer.global_step > WARM_UP:
             self.seconds.append(now - self.started)
         self.started = now
 
 
-def measure(case: Case, steps: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Timing:
+    """How steps are timed."""
+
+    steps: int
+    threads: int
+    cpu_time: bool
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return time.process_time if self.cpu_time else time.perf_counter
+
+
+def measure(case: Case, timing: Timing) -> dict[str, float]:
     """Median seconds of a step in one short run, and its peak memory."""
     run = prepare(case.settings)
-    watch = Stopwatch(case.own_loader)
+    watch = Stopwatch(case.own_loader, timing.clock)
     run.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
-    run.trainer.limit_train_batches = steps + WARM_UP
+    run.trainer.limit_train_batches = timing.steps + WARM_UP
     batches: Any = run.train
     if not case.own_loader:
-        batches = DataLoader(list(itertools.islice(run.train, steps + WARM_UP)), batch_size=None)
+        batches = DataLoader(list(itertools.islice(run.train, timing.steps + WARM_UP)), batch_size=None)
     gc.collect()
     peak = PeakMemory()
     run.trainer.fit(run.model, batches)
     return {"seconds": statistics.median(watch.seconds), "MiB": peak.mib()}
 
 
-def stock_seconds(name: str, checkout: Path, data: Path, steps: int) -> float:
+def stock_seconds(name: str, checkout: Path, data: Path, timing: Timing) -> float:
     """The same of solo-learn's own script."""
     files = {
         "Barlow Twins": (checkout / "scripts" / "pretrain" / "cifar", "barlow"),
@@ -147,23 +163,27 @@ def stock_seconds(name: str, checkout: Path, data: Path, steps: int) -> float:
         *(f"--config-path={folder}", f"--config-name={file}"),
         *(f"data.train_path={data}", f"data.val_path={data}", f"optimizer.batch_size={BATCH}"),
         *("accelerator=cpu", "devices='1'", "strategy=auto", "precision=32", "max_epochs=1"),
-        *(f"+limit_train_batches={steps + WARM_UP}", "+limit_val_batches=0", "+num_sanity_val_steps=0"),
+        *(
+            f"+limit_train_batches={timing.steps + WARM_UP}",
+            "+limit_val_batches=0",
+            "+num_sanity_val_steps=0",
+        ),
         *("checkpoint.enabled=False", "auto_resume.enabled=False", "++wandb.enabled=False"),
         "+enable_progress_bar=False",
     ]
     with tempfile.TemporaryDirectory() as place:
-        found = stock.run("main_pretrain.py", checkout, Path(place), arguments, threads=THREADS)
-    stamps = [stamp["wall"] for stamp in found["batches"]]
+        found = stock.run("main_pretrain.py", checkout, Path(place), arguments, threads=timing.threads)
+    stamps = [stamp["processor" if timing.cpu_time else "wall"] for stamp in found["batches"]]
     return float(np.median(np.diff(stamps)))
 
 
-def one_round(cases: dict[str, Case], checkout: Path | None, data: Path, steps: int) -> dict[str, Any]:
+def one_round(cases: dict[str, Case], checkout: Path | None, data: Path, timing: Timing) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, case in cases.items():
-        found[name] = measure(case, steps)
+        found[name] = measure(case, timing)
         print(f"{name:32s}{found[name]['seconds']:8.3f} s {found[name]['MiB']:8.0f} MiB", flush=True)
     for name in STOCK if checkout else ():
-        found[f"{name}, stock"] = {"seconds": stock_seconds(name, checkout, data, steps)}
+        found[f"{name}, stock"] = {"seconds": stock_seconds(name, checkout, data, timing)}
         print(f"{name + ', stock':32s}{found[f'{name}, stock']['seconds']:8.3f} s", flush=True)
     return found
 
@@ -211,10 +231,13 @@ def main() -> None:
     parser.add_argument("--solo-learn", type=Path, help="HEAD's checkout, or SOLO_LEARN_CHECKOUT")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="timed in a round; one more warms up")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="of the process, instead of the wall clock's")
     given = parser.parse_args()
     wanted = given.solo_learn or os.environ.get("SOLO_LEARN_CHECKOUT")
     checkout = stock.checkout(wanted) if wanted else None
-    torch.set_num_threads(THREADS)
+    timing = Timing(given.steps, given.threads, given.cpu_time)
+    torch.set_num_threads(timing.threads)
     register()
     torchvision.datasets.cifar.check_integrity = lambda *_: True  # the files hold digits
     with tempfile.TemporaryDirectory() as folder:
@@ -224,11 +247,11 @@ def main() -> None:
         files = dict(zip(STOCK, ("cifar/barlow_twins", "cifar/intl"), strict=True))
         defaults = {f"{name}, default": Case(file, place, own_loader=True) for name, file in files.items()}
         cases = {**CASES, **(defaults if checkout else {})}
-        rounds = [one_round(cases, checkout, data, given.steps) for _ in range(given.rounds)]
+        rounds = [one_round(cases, checkout, data, timing) for _ in range(given.rounds)]
     results, about = summary(rounds), environment()
     for name, ratio in results["ratios"].items():
         print(name, ratio)
-    settings = {"rounds": given.rounds, "steps": given.steps, "batch": BATCH, "threads": THREADS}
+    settings = {"rounds": given.rounds, "batch": BATCH, **asdict(timing)}
     file = Path(__file__).with_suffix(".json")
     write_json(file, {"settings": settings, "results": results, "environment": about})
     print(file, draw(results, about))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from step import BATCH, CASES, THREADS, Case
+from step import BATCH, CASES, Case
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
@@ -83,7 +83,7 @@ def shares(events: Any, seconds: float) -> dict[str, float]:
 
 def main(precision: str = "auto") -> None:
     """Profile a few steps; print and write the medians."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(2)
     register()
     case = Case(CASES["INTL"].file, {"precision": precision})
     run = prepare(case.settings)
