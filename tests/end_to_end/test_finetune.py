@@ -25,8 +25,6 @@ from solo_intl.cli import main
 from solo_intl.data import eval_transform, normalization, open_split
 from solo_intl.evaluation import load_backbone
 
-pytestmark = pytest.mark.xdist_group("finetune")  # its runs are made once, not once a worker
-
 SMALL = [
     *("max_epochs=1", "data.num_workers=0", "data.max_images=48", "optimizer.batch_size=16"),
     *("backbone.stem_stride=2", "method_kwargs.proj_hidden_dim=32", "method_kwargs.proj_output_dim=64"),

@@ -18,8 +18,6 @@ from solo_intl.commands.frozen import open_frozen
 from solo_intl.config import run_with_hydra
 from solo_intl.evaluation import load_backbone
 
-pytestmark = pytest.mark.xdist_group("own_images")  # its runs are made once, not once a worker
-
 SMALL = [
     "max_epochs=1",
     "data.num_workers=0",

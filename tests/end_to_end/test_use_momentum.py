@@ -16,8 +16,6 @@ from solo_intl.cli import main
 from solo_intl.data import eval_transform, normalization, open_split
 from solo_intl.evaluation import extract_features, load_backbone
 
-pytestmark = pytest.mark.xdist_group("use_momentum")  # its runs are made once, not once a worker
-
 SMALL = [
     *("max_epochs=2", "data.num_workers=0", "data.max_images=64", "optimizer.batch_size=16"),
     *("backbone.stem_stride=2", "method_kwargs.proj_hidden_dim=32", "method_kwargs.proj_output_dim=64"),

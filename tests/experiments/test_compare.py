@@ -12,8 +12,6 @@ import pytest
 
 from solo_intl.cli import main
 
-pytestmark = pytest.mark.xdist_group("compare")  # its runs are made once, not once a worker
-
 TINY = (
     "methods=[simsiam,wmse]",
     "++overrides.data.max_images=64",

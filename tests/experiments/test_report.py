@@ -26,8 +26,6 @@ from solo_intl.experiments.report.pictures import nearest
 from solo_intl.experiments.report.ranking import holm, rank
 from solo_intl.experiments.report.style import Styles
 
-pytestmark = pytest.mark.xdist_group("report")  # its runs are made once, not once a worker
-
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SETTINGS = {
     "name": "tiny",

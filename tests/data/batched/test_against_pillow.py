@@ -81,7 +81,8 @@ def test_a_crop_is_pillows(out: int) -> None:
         apart.append(F.hflip(twice) if flipped else twice)
         together.append(F.hflip(once) if flipped else once)
     difference = (found - from_pil(apart)).abs()
-    assert difference.max() <= 1 and difference.mean() < 0.001
+    # Pillow rounds after each axis: where the first rounds the other way, the second can carry it one further
+    assert difference.max() <= 2 and (difference > 1).float().mean() < 1e-4 and difference.mean() < 0.001
     assert (found - from_pil(together)).abs().mean() < 0.06
 
 

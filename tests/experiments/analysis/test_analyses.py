@@ -22,8 +22,6 @@ from solo_intl.experiments.analysis import ANALYSES
 from solo_intl.experiments.analysis.ablation import run_config
 from solo_intl.experiments.analysis.settings import SIZES, read_settings
 
-pytestmark = pytest.mark.xdist_group("analyses")  # its runs are made once, not once a worker
-
 TINY = {
     "theory": ["cases=12"],
     "toy": ["steps=4", "every=2", "seeds=[0,1]", "iternorm=[5]", "powers=[0.3,0.5]", "intl.betas=[1.0]"],
