@@ -40,7 +40,7 @@ SWEEPS = {"m": [64, 128, 256, 512], "d": [512, 1024, 2048, 4096, 8192], "T": [1,
 FIXED = {"m": 256, "d": 2048, "T": STEPS}
 # two views, T = 4: products of m x m by m x d size, and of m x m by m x m
 LONG, SHORT = 7, 39
-LEAST_ROUNDS = 3
+LEAST_ROUNDS = 5
 Step = Callable[[], None]
 Clock = Callable[[], float]
 
@@ -77,12 +77,15 @@ def peak_bytes(step: Step, views: list[Tensor]) -> int:
 
 
 def rounds(steps: dict[str, Step], seconds: float, clock: Clock) -> list[dict[str, float]]:
-    """Milliseconds of one turn each, first place rotating, until the time is up; a few rounds at least."""
+    """Milliseconds of one turn each, first place rotating, until the time is up; a few rounds at least.
+
+    The time that is up is the processor's: a machine that stood still for others has not used any.
+    """
     names, found = list(steps), []
     for step in steps.values():
         step()  # whatever is made once
-    end = time.perf_counter() + seconds
-    while len(found) < LEAST_ROUNDS or time.perf_counter() < end:
+    end = time.process_time() + seconds * torch.get_num_threads()
+    while len(found) < LEAST_ROUNDS or time.process_time() < end:
         first = len(found) % len(names)
         took = {}
         for name in names[first:] + names[:first]:
