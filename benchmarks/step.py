@@ -9,10 +9,10 @@ are in memory, but for two comparisons:
   channels_last, which it sets by itself), on Barlow Twins from its own YAML and on INTL through the plugin;
 - default: `solo-intl pretrain` with the YAML shipped here and precision=auto, its loader in the time as well.
 
-Without --solo-learn (or SOLO_LEARN_CHECKOUT) these are left out. On a machine that others use too,
-`--threads 1 --cpu-time` gives fairer ratios: it times this process, without the loader's workers. Peak memory
-is what a step adds to what the process holds once its model stands. Writes benchmarks/step.json and
-docs/figures/step.png.
+Without --solo-learn (or SOLO_LEARN_CHECKOUT) these are left out. On one thread, the default, time is that of
+this process, without the loader's workers, which a shared machine disturbs least; `--threads 2` measures the
+wall clock's. Peak memory is what a step adds to what the process holds once its model stands. Writes
+benchmarks/step.json and docs/figures/step.png.
 """
 
 from __future__ import annotations
@@ -130,11 +130,10 @@ class Timing:
 
     steps: int
     threads: int
-    cpu_time: bool
 
     @property
     def clock(self) -> Callable[[], float]:
-        return time.process_time if self.cpu_time else time.perf_counter
+        return time.process_time if self.threads == 1 else time.perf_counter
 
 
 def measure(case: Case, timing: Timing) -> dict[str, float]:
@@ -173,7 +172,7 @@ def stock_seconds(name: str, checkout: Path, data: Path, timing: Timing) -> floa
     ]
     with tempfile.TemporaryDirectory() as place:
         found = stock.run("main_pretrain.py", checkout, Path(place), arguments, threads=timing.threads)
-    stamps = [stamp["processor" if timing.cpu_time else "wall"] for stamp in found["batches"]]
+    stamps = [stamp["processor" if timing.threads == 1 else "wall"] for stamp in found["batches"]]
     return float(np.median(np.diff(stamps)))
 
 
@@ -229,14 +228,15 @@ def draw(results: dict[str, Any], about: dict[str, Any]) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--solo-learn", type=Path, help="HEAD's checkout, or SOLO_LEARN_CHECKOUT")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3, help="timed in a round; one more warms up")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cpu-time", action="store_true", help="of the process, instead of the wall clock's")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="with one, processor time; with more, wall clock"
+    )
     given = parser.parse_args()
     wanted = given.solo_learn or os.environ.get("SOLO_LEARN_CHECKOUT")
     checkout = stock.checkout(wanted) if wanted else None
-    timing = Timing(given.steps, given.threads, given.cpu_time)
+    timing = Timing(given.steps, given.threads)
     torch.set_num_threads(timing.threads)
     register()
     torchvision.datasets.cifar.check_integrity = lambda *_: True  # the files hold digits
