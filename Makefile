@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-BENCHMARKS := loss step step_profile compiled convolution scaling loader monitor
+BENCHMARKS := loss precision step step_profile compiled convolution scaling loader monitor
 
 .PHONY: setup host demo experiments bench test lint format clean
 

@@ -156,9 +156,9 @@ def exponent(at: list[int], ms: list[float]) -> float:
     return statistics.linear_regression([math.log(x) for x in at], [math.log(y) for y in ms]).slope
 
 
-def draw_figure(sizes: dict[str, Any], sweeps: dict[str, Any], file: Path) -> None:
-    figure = Figure(figsize=(15, 3.8), layout="constrained")
-    bars, *plots = figure.subplots(1, 1 + len(sweeps))
+def draw_figure(sizes: dict[str, Any], sweeps: dict[str, Any], about: dict[str, Any], file: Path) -> None:
+    figure = Figure(figsize=(18, 4), layout="constrained")
+    bars, peaks, *plots = figure.subplots(1, 2 + len(sweeps))
     names = ["fp32", "bf16", "floor"]
     for i, name in enumerate(names):
         heights = [result["times as fast as published"][name] for result in sizes.values()]
@@ -167,6 +167,13 @@ def draw_figure(sizes: dict[str, Any], sweeps: dict[str, Any], file: Path) -> No
     bars.set_xticks(range(len(sizes)), list(sizes), fontsize=8)
     bars.set(ylabel="times as fast as published", xlabel="m x d")
     bars.legend(loc="lower right")
+    for i, name in enumerate(("published", "fp32")):
+        heights = [result["peak MiB"][name] for result in sizes.values()]
+        peaks.bar([x + 0.35 * (i - 0.5) for x in range(len(sizes))], heights, width=0.33, label=name)
+    peaks.set_yscale("log")
+    peaks.set_xticks(range(len(sizes)), list(sizes), fontsize=8)
+    peaks.set(ylabel="peak MiB above inputs and their gradients", xlabel="m x d")
+    peaks.legend()
     for plot, (axis, found) in zip(plots, sweeps.items(), strict=True):
         for name, curve in found["milliseconds"].items():
             plot.loglog(found["at"], curve, ".-", label=f"{name}, {axis}^{found['exponents'][name]}")
@@ -175,6 +182,8 @@ def draw_figure(sizes: dict[str, Any], sweeps: dict[str, Any], file: Path) -> No
         plot.set(xlabel=axis, ylabel="ms, forward and backward", title=others)
         plot.minorticks_off()
         plot.legend(fontsize=7)
+    machine = f"{about['machine']['processor']}, torch {about['packages']['torch']}, {about['date'][:10]}"
+    figure.suptitle(machine, fontsize=8)
     figure.savefig(file, dpi=110)
 
 
@@ -211,7 +220,7 @@ def main() -> None:
     settings = {"threads": arguments.threads, "clock": clock.__name__, "seconds": arguments.seconds}
     found = {"settings": settings, "sizes": sizes, "sweeps": sweeps, "environment": environment()}
     arguments.out.write_text(json.dumps(found, indent=2) + "\n")
-    draw_figure(sizes, sweeps, arguments.out.with_suffix(".png"))
+    draw_figure(sizes, sweeps, found["environment"], arguments.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

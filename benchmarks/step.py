@@ -211,16 +211,21 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw(results: dict[str, Any], about: dict[str, Any]) -> Path:
-    """Seconds of a step, one bar a row."""
+    """Seconds and peak memory of a step, one bar a row."""
     rows = results["rows"]
-    figure, axes = plt.subplots(figsize=(7, 0.32 * len(rows) + 1), layout="constrained")
+    size = (10, 0.32 * len(rows) + 1)
+    figure, (time_axes, memory_axes) = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
     colours = [COLOURS[0 if "stock" in name else 1] for name in rows]
-    bars = axes.barh(list(rows), [row["seconds"] for row in rows.values()], color=colours)
-    axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
-    axes.invert_yaxis()
-    axes.set_xlabel(f"seconds a step of {BATCH} images, ResNet-18")
+    bars = time_axes.barh(list(rows), [row["seconds"] for row in rows.values()], color=colours)
+    time_axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
+    time_axes.invert_yaxis()
+    time_axes.set_xlabel(f"seconds a step of {BATCH} images, ResNet-18")
+    measured = {name: row["MiB"] for name, row in rows.items() if "MiB" in row}  # of our own process
+    bars = memory_axes.barh(list(measured), list(measured.values()), color=COLOURS[1])
+    memory_axes.bar_label(bars, fmt="%.0f", fontsize=8, padding=3)
+    memory_axes.set_xlabel("peak MiB of a step above the model")
     machine = f"{about['machine']['processor']}, torch {about['packages']['torch']}, {about['date'][:10]}"
-    axes.set_title(machine, fontsize=7)
+    figure.suptitle(machine, fontsize=7)
     figure.savefig(FIGURE, dpi=120)
     return FIGURE
 

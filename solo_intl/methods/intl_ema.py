@@ -109,7 +109,8 @@ class INTLEMA(INTL):
                 trainer.global_step, trainer.estimated_stepping_batches, momentum.base_tau, momentum.final_tau
             )
             self.update_momentum(tau)
-            self.log("tau", tau)
+            # filled in on the device: Lightning would copy a plain number there, and wait for it
+            self.log("tau", torch.full((), tau, dtype=torch.float32, device=self.device))
         indices, views, targets = batch
         target = self.momentum_forward(views[0])["z"]
         return self._loss_step([indices, views[1:], targets], batch_idx, target)

@@ -77,5 +77,19 @@ def test_shipped_comparisons(file: Path, tmp_path: Path):
     cfg = read_config(file.parent, file.stem)
     check_keys(host.plain(cfg), SCHEMAS["compare"])
     cells = list(compare._cells(cfg, tmp_path))
-    assert len({cell.name for cell in cells}) >= 2 + (4 if file.stem == "fashion-mnist-forms" else 9)
+    methods = {"fashion-mnist-forms": 4, "augment": 2}.get(file.stem, 9)
+    assert len({cell.name for cell in cells}) >= 2 + methods
     assert len({cell.folder for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("folder", ["digits", "fashion-mnist"])
+def test_augmentation_is_all_that_its_comparison_changes(folder: str, tmp_path: Path):
+    cfg = read_config(SCRIPTS / "compare", "augment", [f"pretrain=pretrain/{folder}"])
+    cells = {(cell.name, cell.cfg.seed): host.plain(cell.cfg) for cell in compare._cells(cfg, tmp_path)}
+    for seed in (0, 1, 2):
+        stock, batched = (cells[name, seed] for name in ("intl", "intl_batched"))
+        assert batched["data"].pop("augment") == "batched"
+        assert "augment" not in stock["data"]  # the default
+        for own in (stock, batched):
+            del own["name"], own["checkpoint"]["dir"]
+        assert stock == batched

@@ -26,11 +26,11 @@ def augment(images: Tensor, draws: Draws) -> Tensor:
     Returns:
         float32 [n, 3, *draws.output], whole levels from 0 to 255.
     """
-    device = images.device
     (h, w), (out_h, out_w) = images.shape[2:], draws.output
-    top, left, height, width = torch.stack([draws.top, draws.left, draws.height, draws.width]).to(device)
+    boxes = torch.stack([draws.top, draws.left, draws.height, draws.width])
+    top, left, height, width = _beside(images, boxes)
     rows = bicubic(top, height, h, out_h)
-    columns = bicubic(left, width, w, out_w, draws.flipped.to(device))
+    columns = bicubic(left, width, w, out_w, _beside(images, draws.flipped))
     x = resample(images.float(), rows, columns)
     for position in range(draws.order.shape[1]):
         for number, operation in enumerate(colour.JITTER_OPERATIONS):
@@ -48,9 +48,14 @@ def _apply(operation: Callable[..., Tensor], x: Tensor, chosen: Tensor, *paramet
     which = chosen.nonzero()[:, 0]  # on the CPU, so that no device is waited for
     if len(which) == 0:
         return
-    there = which.to(x.device)
-    own = (parameter[which].to(x.device, x.dtype) for parameter in parameters)
+    there = _beside(x, which)
+    own = (_beside(x, parameter[which].to(x.dtype)) for parameter in parameters)
     x.index_copy_(0, there, operation(x.index_select(0, there), *own))
+
+
+def _beside(x: Tensor, parameters: Tensor) -> Tensor:
+    """Parameters from the CPU on the device of ``x``; without waiting for what the device still has to do."""
+    return parameters.to(x.device, non_blocking=x.device.type != "mps")  # where such a copy is not safe
 
 
 def _blur(x: Tensor, sigma: Tensor) -> Tensor:
@@ -91,8 +96,8 @@ class BatchedViews:
         generator = torch.Generator().manual_seed(int(state[0]))
         # (x / 255 - mean) / std
         deviation = torch.tensor(self.std).view(3, 1, 1)
-        scale = (1 / (255 * deviation)).to(images.device)
-        shift = (torch.tensor(self.mean).view(3, 1, 1) / deviation).to(images.device)
+        scale = _beside(images, 1 / (255 * deviation))
+        shift = _beside(images, torch.tensor(self.mean).view(3, 1, 1) / deviation)
         n, _, h, w = images.shape
         return [
             augment(images, draw(settings, n, h, w, generator)).mul_(scale).sub_(shift)

@@ -1,11 +1,12 @@
 """Claims: every entry gives ``num_crops`` views of its size, normalised; seed, step and rank decide the views
-and nothing else does, the global generators included; images of one batch are treated apart; a batch in
-memory holds the pixels, labels and indices of the data set; images that are too many or of several sizes are
-refused in one line."""
+and nothing else does, the global generators included; images of one batch are treated apart; views are made
+on the images' device, from parameters sent there without waiting for it; a batch in memory holds the pixels,
+labels and indices of the data set; images that are too many or of several sizes are refused in one line."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cifar_files import write_cifar10
 from colour_images import colour_images
 from data_files import refused, write_class_folders, write_h5
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, DistributedSampler
 
 from solo_intl.data import open_split
@@ -68,6 +70,32 @@ def test_each_image_has_its_own_draws(make_cfg) -> None:
     same = colour_images(1).expand(40, 3, 32, 32)
     for view in BatchedViews(entries(make_cfg, {}), MEAN, STD, seed=0)(same):
         assert len({image.numpy().tobytes() for image in view}) == 40
+
+
+class Copies(TorchDispatchMode):
+    """Whether each copy from the CPU to another device lets the CPU go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free: list[bool] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        there = torch.device(kwargs.get("device") or "cpu").type
+        if func._schema.name == "aten::_to_copy" and args[0].device.type == "cpu" != there:
+            self.free.append(bool(kwargs.get("non_blocking")))
+        return func(*args, **kwargs)
+
+
+def test_views_are_made_on_the_images_device_without_waiting(make_cfg) -> None:
+    views = entries(make_cfg, {"equalization": {"prob": 0.5}})
+    # reading a value of this device, or a shape that depends on one, is an error
+    images = colour_images(40).to("meta")
+    with Copies() as copies:
+        made = BatchedViews(views, MEAN, STD, seed=0)(images)
+    assert [(view.device.type, tuple(view.shape)) for view in made] == 2 * [("meta", (40, 3, 16, 16))]
+    assert len(copies.free) > 20
+    assert all(copies.free)
 
 
 @pytest.mark.parametrize("kind", ["digits", "cifar10", "folders", "h5"])
