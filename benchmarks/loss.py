@@ -166,7 +166,8 @@ def draw_figure(sizes: dict[str, Any], sweeps: dict[str, Any], about: dict[str, 
     bars.axhline(1, color="grey", linewidth=0.8)
     bars.set_xticks(range(len(sizes)), list(sizes), fontsize=8)
     bars.set(ylabel="times as fast as published", xlabel="m x d")
-    bars.legend(loc="lower right")
+    bars.legend(loc="upper right", fontsize=7)
+    bars.set_ylim(top=4.4)
     for i, name in enumerate(("published", "fp32")):
         heights = [result["peak MiB"][name] for result in sizes.values()]
         peaks.bar([x + 0.35 * (i - 0.5) for x in range(len(sizes))], heights, width=0.33, label=name)
