@@ -80,7 +80,7 @@ def test_a_broken_run_stops_alone(lasting: bool) -> None:
         calls += z.requires_grad
         # from the third step on, or in it alone: the second seed of the first start
         if calls >= 3 if lasting else calls == 3 and z.requires_grad:
-            return z.where(torch.arange(4)[:, None, None] != 1, torch.nan)
+            return z * torch.tensor([1, torch.nan, 1, 1])[:, None, None]
         return z
 
     runs = toy.train(settings, transform, 0.0)
