@@ -147,9 +147,11 @@ def test_ablation() -> None:
     assert refused_of(intl, alone, ablation_run(1, 85)) == {"accuracy-knn", "accuracy-linear"}
 
 
-def theory_refused() -> set[str]:
+def theory_refused(**changed: float) -> set[str]:
+    """Claims refused, with some measurements of the floor changed."""
     settings, _ = read_settings("theory", ["cases=6", "iterations=[1,4]"])
     results = {name: measure() for name, measure in theory.cells(settings).items()}
+    results["floor"] |= changed
     return refused(theory.theory_claims(results, settings))
 
 
@@ -184,6 +186,7 @@ def test_the_theory_says_no(
 
 def test_the_theory_says_yes() -> None:
     assert not theory_refused()
+    assert theory_refused(least_excess=-1e-9) == {"floor"}  # one batch below it is enough
 
 
 def test_the_theory_takes_each_axis_with_each_number_of_iterations() -> None:
