@@ -62,15 +62,29 @@ def test_recurrence() -> None:
     refuted(recurrence(broken_h), beyond, some_steps)
 
 
+def slope(x: Fraction, iterations: int) -> Fraction:
+    """h_T', by the derivative of the published f."""
+    f, df = Fraction(1), Fraction(0)
+    for _ in range(iterations):
+        f, df = (3 * f - x * f**3) / 2, (3 * df - f**3 - 3 * x * f**2 * df) / 2
+    return f**2 + 2 * x * f * df
+
+
 def proposition_1(x: Fraction, y: Fraction, iterations: int) -> None:
     assume(x != y)
     low, high = h(min(x, y), iterations), h(max(x, y), iterations)
     assert 0 < low < high < 1
 
 
+def increasing(x: Fraction, iterations: int) -> None:
+    assert slope(x, iterations) > 0
+
+
 def test_proposition_1() -> None:
     proved(proposition_1, unit, unit, steps)
     refuted(proposition_1, unit, unit.map(lambda x: 1 + 2 * x), some_steps)  # beyond 1 it is false
+    proved(increasing, unit, steps)
+    refuted(increasing, unit.map(lambda x: 1 + 2 * x), some_steps)
 
 
 def proposition_2(x: Fraction, iterations: int) -> None:
@@ -126,7 +140,9 @@ def theorem_1(extra: int) -> Callable[..., None]:
         rows = iternorm(100 * z, iterations=iterations, axis=axis)
         rows = rows if axis == "channel" else rows.mT
         # singular values, not eigenvalues of the covariance: those have lost 1e-12 to rounding
-        found = torch.linalg.svdvals(rows)[:r].square() / (rows.shape[1] - 1)
+        every = torch.linalg.svdvals(rows).square() / (rows.shape[1] - 1)
+        found, zeros = every[:r], every[r:]
+        assert (zeros < 1e-20).all()  # h_T(0) = 0
         expected = spectral_map(spectrum / spectrum.sum(), iterations=iterations + extra)
         torch.testing.assert_close(found, expected.sort(descending=True).values, rtol=1e-6, atol=0)
 
@@ -190,13 +206,20 @@ def test_rank_bound() -> None:
     refuted(rank_bound(1), seeds, sizes, sizes, axes)
 
 
-def test_edges() -> None:
+def edges(of: Map) -> None:
     for iterations in range(5):
-        assert h(Fraction(0), iterations) == spectral_map(0, iterations=iterations) == 0
-        assert h(Fraction(1), iterations) == spectral_map(1, iterations=iterations) == 1
-        assert h(Fraction(4), iterations) == (4 if iterations == 0 else 1)
-    assert spectral_map(0.3, iterations=0) == 0.3
+        assert of(Fraction(0), iterations) == spectral_map(0, iterations=iterations) == 0
+        assert of(Fraction(1), iterations) == spectral_map(1, iterations=iterations) == 1
+        assert of(Fraction(4), iterations) == (4 if iterations == 0 else 1)
+    assert of(Fraction(3, 10), 0) == Fraction(3, 10)
     # beyond 1, where lambda / tr never is: it falls to 0 at 3 and grows without bound from there
-    assert h(Fraction(3), 1) == 0
-    assert h(Fraction(5), 1) == 5
-    assert h(Fraction(6), 2) > 6
+    assert of(Fraction(3), 1) == 0
+    assert of(Fraction(5), 1) == 5
+    assert of(Fraction(6), 2) > 6
+
+
+def test_edges() -> None:
+    edges(h)
+    assert spectral_map(0.3, iterations=0) == 0.3
+    with pytest.raises(AssertionError):
+        edges(broken_h)

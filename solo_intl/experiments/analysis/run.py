@@ -39,11 +39,13 @@ def run_analysis(analysis: str, arguments: Sequence[str]) -> Path:
     report: Report = module.report(results, settings)
     write_figure(report.figure, folder / analysis)
     _write_csv(folder / f"{analysis}.csv", report.rows)
+    origins = {name: {key: cell.get(key) for key in ("date", "commit")} for name, cell in results.items()}
     record: dict[str, Any] = {
         "analysis": analysis,
         "settings": OmegaConf.to_container(settings, resolve=True),
         "claims": [asdict(claim) for claim in report.claims],
         "seconds": {name: cell["seconds"] for name, cell in results.items()},
+        "measured": origins,
         "environment": environment(),
     }
     write_json(folder / f"{analysis}.json", record)
@@ -55,7 +57,10 @@ def run_analysis(analysis: str, arguments: Sequence[str]) -> Path:
 
 
 def run_cells(folder: Path, cells: Mapping[str, Cell]) -> dict[str, Any]:
-    """Results by name, each from its file or else measured now and then written."""
+    """Results by name, each from its file or else measured now and then written.
+
+    With it go seconds, date and commit: the record may be made long after, by another commit.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [name for name in cells if not (folder / f"{name}.json").is_file()]
     print(f"{len(cells)} cells, {len(cells) - len(missing)} finished before", flush=True)
@@ -64,7 +69,9 @@ def run_cells(folder: Path, cells: Mapping[str, Cell]) -> dict[str, Any]:
         started = time.perf_counter()
         result = cells[name]()
         seconds = time.perf_counter() - started
-        write_json(folder / f"{name}.json", {**result, "seconds": round(seconds, 2)})
+        now = environment()
+        origin = {"date": now["date"], "commit": now["solo_intl"]["commit"]}
+        write_json(folder / f"{name}.json", {**result, "seconds": round(seconds, 2), **origin})
         left = (time.perf_counter() - began) / done * (len(missing) - done)
         print(f"[{done}/{len(missing)}] {name}: {seconds:.1f} s, about {left / 60:.0f} min left", flush=True)
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in cells}

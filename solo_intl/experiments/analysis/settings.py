@@ -55,8 +55,11 @@ def open_folder(folder: Path, settings: DictConfig) -> None:
             f"name: found '{folder.name}', whose folder {folder} holds results of other settings; "
             "accepted: a new name, or the same settings"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".yaml.partial")  # a killed command leaves no half of it, to be refused
+        partial.write_text(text)
+        partial.replace(file)
 
 
 def _change(settings: DictConfig, key: str, value: str, accepted: Sequence[str]) -> None:
@@ -67,6 +70,8 @@ def _change(settings: DictConfig, key: str, value: str, accepted: Sequence[str])
         after = OmegaConf.select(OmegaConf.from_dotlist([f"{key}={value}"]), key)
     except OmegaConfBaseException as error:
         raise UserError(f"{key}: found {value!r}, accepted: YAML ({error})") from None
+    if isinstance(before, float) and _kind(after) == "whole number":
+        after = float(after)
     if _kind(before) != _kind(after):
         raise UserError(f"{key}: found {value!r}, accepted: a {_kind(before)}, such as {before}")
     OmegaConf.update(settings, key, after, merge=False)

@@ -5,7 +5,8 @@ tests/losses proves the same statements as properties, in exact rationals where 
 
 from __future__ import annotations
 
-import math
+import itertools
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -41,8 +42,23 @@ def cells(settings: DictConfig) -> dict[str, Cell]:
     return {name: partial(measure, settings) for name, measure in parts.items()}
 
 
+def _least(values: Sequence[float]) -> float:
+    """The least of them, and NaN if any is: `min` passes over NaN, and a claim would then hold by it."""
+    return torch.tensor(values, dtype=torch.float64).min().item()
+
+
+def _greatest(values: Sequence[float]) -> float:
+    return torch.tensor(values, dtype=torch.float64).max().item()
+
+
 def _generator(settings: DictConfig) -> torch.Generator:
     return torch.Generator().manual_seed(int(settings.seed))
+
+
+def _combination(settings: DictConfig, case: int) -> tuple[str, int, int]:
+    """Axis and T of a case, each with each in turn, and how often all had been taken before."""
+    pairs = list(itertools.product(AXES, settings.iterations))
+    return *pairs[case % len(pairs)], case // len(pairs)
 
 
 def _map(settings: DictConfig) -> dict[str, Any]:
@@ -54,7 +70,7 @@ def _map(settings: DictConfig) -> dict[str, Any]:
     grid = torch.logspace(-6, 0, 121, dtype=torch.float64)
     margins: dict[str, float] = {}
     for name, iterations in (("proposition-1", 4), ("proposition-2", 3), ("concavity", 4)):
-        worst = math.inf
+        found = []
         for t in range(int(name == "concavity"), iterations + 1):
             at_low, at_high = (spectral_map(x, iterations=t) for x in (low, high))
             if name == "proposition-1":
@@ -64,20 +80,20 @@ def _map(settings: DictConfig) -> dict[str, Any]:
             else:
                 chord, apart = (at_low + at_high) / 2, (high - low) / high > 1e-3
                 margin = ((spectral_map((low + high) / 2, iterations=t) - chord) / high)[apart]
-            worst = min(worst, margin.min().item())
-        margins[name] = worst
+            found.append(margin.min().item())
+        margins[name] = _least(found)
     curves = {str(t): spectral_map(grid, iterations=t).tolist() for t in settings.iterations}
     return {"margins": margins, "x": grid.tolist(), "curves": curves}
 
 
 def _theorem_1(settings: DictConfig) -> dict[str, Any]:
     """Eigenvalues after IterNorm beside h_T(lambda / tr): [x, found], and the greatest relative error."""
-    g, worst = _generator(settings), 0.0
+    g, errors = _generator(settings), []
     points: dict[str, list[list[float]]] = {str(t): [] for t in settings.iterations}
     for case in range(settings.cases):
-        axis, t = AXES[case % 2], settings.iterations[case % len(settings.iterations)]
+        axis, t, turn = _combination(settings, case)
         n = int(torch.randint(4, 33, (1,), generator=g))
-        r = n if case % 3 else n // 2  # every third covariance is singular
+        r = n if turn % 3 else n // 2  # every third covariance of an axis and a T is singular
         drop = torch.rand(r, generator=g, dtype=torch.float64)
         drop[0], drop[-1] = 0, 1
         spectrum = settings.condition ** (-drop)
@@ -89,10 +105,10 @@ def _theorem_1(settings: DictConfig) -> dict[str, Any]:
         found = torch.linalg.svdvals(rows)[:r].square() / (rows.shape[1] - 1)
         x = (spectrum / spectrum.sum()).sort(descending=True).values
         expected = spectral_map(x, iterations=t)
-        worst = max(worst, ((found - expected) / expected).abs().max().item())
+        errors.append(((found - expected) / expected).abs().max().item())
         if len(points[str(t)]) < 60:
             points[str(t)] += torch.stack([x, found], 1).tolist()
-    return {"worst_relative_error": worst, "points": points}
+    return {"worst_relative_error": _greatest(errors), "points": points}
 
 
 def _simplex(g: torch.Generator, n: int) -> Tensor:
@@ -103,30 +119,32 @@ def _simplex(g: torch.Generator, n: int) -> Tensor:
 def _theorem_2(settings: DictConfig) -> dict[str, Any]:
     """Convexity along random segments, minimum, KKT residual; T = 0 with evenly mixed eigenvectors."""
     g = _generator(settings)
-    convex, excess, residual, spread_at_0 = math.inf, math.inf, 0.0, 0.0
+    found: list[tuple[Tensor, ...]] = []
     mixing = torch.eye(4, dtype=torch.float64) - 0.5  # a reflection with entries +-1/2
     for case in range(settings.cases):
         t, n = CONVEX_T[case % len(CONVEX_T)], 4 + case % 5
         u, x, y = orthonormal(n, n, g), _simplex(g, n), _simplex(g, n)
         ends = trace_loss_of(torch.stack([x, y]), u, iterations=t).mean()
         middle = trace_loss_of((x + y) / 2, u, iterations=t)
-        convex = min(convex, ((ends - middle) / (x - y).square().sum()).item())
+        convex = (ends - middle) / (x - y).square().sum()
         uniform = torch.full((n,), 1 / n, dtype=torch.float64, requires_grad=True)
         least = trace_loss_of(uniform, u, iterations=t)
         (gradient,) = torch.autograd.grad(least, uniform)
-        residual = max(residual, ((gradient - gradient.mean()).abs().max() / gradient.abs().max()).item())
-        over = (trace_loss_of(x, u, iterations=t) - least) / (x - 1 / n).square().sum()
-        excess = min(excess, over.item())
+        residual = (gradient - gradient.mean()).abs().max() / gradient.abs().max()
+        excess = (trace_loss_of(x, u, iterations=t) - least) / (x - 1 / n).square().sum()
         at_0 = trace_loss_of(torch.stack([_simplex(g, 4), _simplex(g, 4)]), mixing, iterations=0)
-        spread_at_0 = max(spread_at_0, at_0.diff().abs().item())
+        found.append((convex, excess.detach(), residual, at_0.diff().abs()[0]))
+    convexity, excesses, residuals, spreads = (
+        [value.item() for value in values] for values in zip(*found, strict=True)
+    )
     weight = torch.linspace(0, 1, SEGMENT, dtype=torch.float64)[:, None]
     segment = (1 - weight) * torch.tensor([1.0, 0, 0, 0]) + weight * torch.tensor([0, 1 / 3, 1 / 3, 1 / 3])
     curves = {str(t): trace_loss_of(segment, mixing, iterations=t).tolist() for t in (0, *CONVEX_T)}
     return {
-        "convexity_margin": convex,
-        "excess_margin": excess,
-        "kkt_residual": residual,
-        "spread_at_no_iterations": spread_at_0,
+        "convexity_margin": _least(convexity),
+        "excess_margin": _least(excesses),
+        "kkt_residual": _greatest(residuals),
+        "spread_at_no_iterations": _greatest(spreads),
         "collapsed_share": (1 - weight[:, 0]).tolist(),
         "curves": curves,
     }
@@ -134,10 +152,10 @@ def _theorem_2(settings: DictConfig) -> dict[str, Any]:
 
 def _floor(settings: DictConfig) -> dict[str, Any]:
     """Random batches of every shape beside their floor, and uniform spectra, which attain it."""
-    g, least, attained, over_rank = _generator(settings), math.inf, 0.0, 0
-    points = []
+    g, over_rank = _generator(settings), 0
+    excesses, distances, points = [], [], []
     for case in range(settings.cases):
-        axis, t = AXES[case % 2], settings.iterations[case % len(settings.iterations)]
+        axis, t, _ = _combination(settings, case)
         m, d = torch.randint(2, FLOOR_SIZE + 1, (2,), generator=g).tolist()
         tilt = 10 ** (-2 * torch.rand(1, generator=g) * torch.rand(d, generator=g, dtype=torch.float64))
         z = tilt * torch.randn(m, d, generator=g, dtype=torch.float64)
@@ -146,7 +164,7 @@ def _floor(settings: DictConfig) -> dict[str, Any]:
         over_rank += int(torch.linalg.matrix_rank(centred, atol=1e-9) > rank)
         floor = trace_loss_floor(n, iterations=t, rank=rank)
         found = trace_loss(iternorm(z, iterations=t, axis=axis), axis=axis).item()
-        least = min(least, (found - floor) / n)
+        excesses.append((found - floor) / n)
     for r in range(1, FLOOR_SIZE + 1):
         flat = harmonic_frame(FLOOR_SIZE, r) if r < FLOOR_SIZE else orthonormal(r, r, g)
         for axis in AXES:
@@ -154,12 +172,12 @@ def _floor(settings: DictConfig) -> dict[str, Any]:
             found = trace_loss(iternorm(z, axis=axis), axis=axis).item()
             m, d = z.shape
             floor = trace_loss_floor(FLOOR_SIZE, rank=spectrum_rank(m, d, axis))
-            attained = max(attained, abs(found - floor))
+            distances.append(abs(found - floor))
             points.append([r, found])
     floors = [trace_loss_floor(FLOOR_SIZE, rank=r) for r in range(1, FLOOR_SIZE + 1)]
     return {
-        "least_excess": least,
-        "distance_of_uniform": attained,
+        "least_excess": _least(excesses),
+        "distance_of_uniform": _greatest(distances),
         "ranks_above_bound": over_rank,
         "floors": floors,
         "points": points,

@@ -74,7 +74,8 @@ def train(settings: DictConfig, transform: Transform, beta: float) -> dict[str, 
     """Start -> a run a seed: eigenvalues [larger, smaller] of embedding and output over all points, every few
     steps, in float64. Both starts of a seed see the same points in the same batches with the same noise.
 
-    A run breaks when its gradient is not finite; its weights then stay, and nothing more is recorded.
+    A run breaks when its gradient, or its output where it is measured, is not finite; its weights then stay,
+    and nothing more is recorded.
     """
     seeds, starts = list(settings.seeds), dict(settings.starts)
     data = [blobs(settings, seed) for seed in seeds]
@@ -123,8 +124,14 @@ def _draw(points: Tensor, settings: DictConfig, seed: int) -> Iterator[Tensor]:
 
 
 def _measure(runs: list[dict[str, Any]], step: int, values: dict[str, Tensor]) -> None:
-    spectra = {which: covariance_eigenvalues(value).tolist() for which, value in values.items()}
+    sound = torch.stack([value.flatten(1).isfinite().all(1) for value in values.values()]).all(0)
+    spectra = {  # zeros for what has none: a decomposition that fails would end every run
+        which: covariance_eigenvalues(value.where(sound[:, None, None], 0)).tolist()
+        for which, value in values.items()
+    }
     for i, run in enumerate(runs):
+        if run["broke_at"] is None and not sound[i]:
+            run["broke_at"] = step
         if run["broke_at"] is None:
             run["step"].append(step)
             for which, spectrum in spectra.items():

@@ -2,7 +2,8 @@
 
 1. each measures every cell and writes JSON, CSV, PNG and SVG; each claim of the JSON has statement, source,
    criterion, measurements over all seeds, and whether it holds;
-2. a second run measures only what is missing, and a killed one leaves no half-written cell;
+2. a second run measures only what is missing; what is killed in a cell or in writing one keeps the finished
+   ones and measures that cell whole; each cell tells when and by which commit it was measured;
 3. other settings under one name, unknown keys, sizes and values of another kind are refused in one line;
 4. both sizes of every YAML are complete, and the full ones are the paper's.
 """
@@ -20,7 +21,9 @@ import pytest
 from solo_intl.cli import main
 from solo_intl.experiments.analysis import ANALYSES
 from solo_intl.experiments.analysis.ablation import run_config
-from solo_intl.experiments.analysis.settings import SIZES, read_settings
+from solo_intl.experiments.analysis.instability import METHODS
+from solo_intl.experiments.analysis.run import Cell, run_cells
+from solo_intl.experiments.analysis.settings import SIZES, open_folder, read_settings
 
 TINY = {
     "theory": ["cases=12"],
@@ -75,7 +78,12 @@ def test_everything_is_measured_and_written(analysis: str, runs: dict[str, Path]
         assert numbers(claim["measured"])
         assert all(map(math.isfinite, numbers(claim["measured"])))
     assert found["environment"]["packages"]["torch"]
-    assert set(found["seconds"]) == {file.stem for file in (folder / "cells").glob("*.json")}
+    cells = {file.stem: json.loads(file.read_text()) for file in (folder / "cells").glob("*.json")}
+    assert found["seconds"] == {name: cell["seconds"] for name, cell in cells.items()}
+    assert set(found["measured"]) == set(cells)
+    for name, origin in found["measured"].items():
+        assert origin == {key: cells[name][key] for key in ("date", "commit")}
+        assert origin["date"] <= found["environment"]["date"]
 
 
 def test_every_seed_counts(runs: dict[str, Path]) -> None:
@@ -84,9 +92,8 @@ def test_every_seed_counts(runs: dict[str, Path]) -> None:
         assert all(spread["n"] == 2 for spread in claim["measured"].values())
     counted = {key: of for claim in instability["claims"] for key, of in claim["measured"].items()}
     assert {of["of"] for of in counted.values()} == {2}
-    assert {key.rpartition(",")[0] for key in counted} == {
-        *("eigendecomposition", "Cholesky", "INTL, batch", "INTL, channel")
-    }
+    # 9 and 10 are d < m / 2 and m = 2 d, 20 and 24 are d = m and d > m
+    assert set(counted) == {f"{method}, d={d}" for method in METHODS for d in (9, 10, 20, 24)}
     ablation = record(runs["ablation"], "ablation")
     assert set(ablation["claims"][0]["measured"]) == {"INTL T=1, beta=5", "IterNorm alone T=5", "plain MSE"}
 
@@ -101,10 +108,51 @@ def test_goes_on_where_it_stood(runs: dict[str, Path], capsys: pytest.CaptureFix
     assert f"{len(files)} cells, {len(files) - 1} finished before" in capsys.readouterr().out
     again = {file: (file.stat().st_mtime_ns, json.loads(file.read_text())) for file in files}
     assert [file for file in files if again[file][0] != before[file][0]] == [files[3]]
-    same = [{**cells[files[3]][1], "seconds": 0} for cells in (before, again)]
+    origin = {"seconds": 0, "date": "", "commit": ""}
+    same = [{**cells[files[3]][1], **origin} for cells in (before, again)]
     assert same[0] == same[1]  # the same seed gives the same run
     assert not list(folder.rglob("*.partial"))
     assert (folder / "toy.json").is_file()
+
+
+def test_killed_in_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def cell(name: str, *, kill: bool = False) -> Cell:
+        def measure() -> dict[str, Any]:
+            calls.append(name)
+            if kill:
+                raise KeyboardInterrupt
+            return {"value": name}
+
+        return measure
+
+    def killed_in_writing(path: Path, content: Any) -> None:
+        path.with_suffix(".json.partial").write_text("{")
+        raise KeyboardInterrupt
+
+    names = ("a", "b", "c")
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(tmp_path, {name: cell(name, kill=name == "b") for name in names})
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("solo_intl.experiments.analysis.run.write_json", killed_in_writing)
+        run_cells(tmp_path, {name: cell(name) for name in names})
+    found = run_cells(tmp_path, {name: cell(name) for name in names})
+    assert calls == ["a", "b", "b", "b", "c"]
+    assert [each["value"] for each in found.values()] == ["a", "b", "c"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "b.json", "c.json"]
+
+
+def test_settings_are_written_once_and_whole(tmp_path: Path) -> None:
+    settings, _ = read_settings("toy", ["noise=1"])
+    assert isinstance(settings.noise, float)
+    (tmp_path / "settings.yaml.partial").write_text("points: 5")  # of a killed command
+    open_folder(tmp_path, settings)
+    written = (tmp_path / "settings.yaml").stat().st_mtime_ns
+    assert [file.name for file in tmp_path.iterdir()] == ["settings.yaml"]
+    open_folder(tmp_path, settings)
+    assert (tmp_path / "settings.yaml").stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(
