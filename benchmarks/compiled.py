@@ -67,7 +67,7 @@ def stepper(half: bool, products: bool, compiled: bool, images: list[Tensor]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
     given = parser.parse_args()
     torch.set_num_threads(2)

@@ -218,11 +218,13 @@ def draw(results: dict[str, Any], about: dict[str, Any]) -> Path:
     colours = [COLOURS[0 if "stock" in name else 1] for name in rows]
     bars = time_axes.barh(list(rows), [row["seconds"] for row in rows.values()], color=colours)
     time_axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
+    time_axes.margins(x=0.15)
     time_axes.invert_yaxis()
     time_axes.set_xlabel(f"seconds a step of {BATCH} images, ResNet-18")
     measured = {name: row["MiB"] for name, row in rows.items() if "MiB" in row}  # of our own process
     bars = memory_axes.barh(list(measured), list(measured.values()), color=COLOURS[1])
     memory_axes.bar_label(bars, fmt="%.0f", fontsize=8, padding=3)
+    memory_axes.margins(x=0.15)
     memory_axes.set_xlabel("peak MiB of a step above the model")
     machine = f"{about['machine']['processor']}, torch {about['packages']['torch']}, {about['date'][:10]}"
     figure.suptitle(machine, fontsize=7)

@@ -117,6 +117,7 @@ def draw(parts: dict[str, Any], precision: str, about: dict[str, Any]) -> Path:
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     bars = axes.barh(list(parts), [row["percent"] for row in parts.values()], color=COLOURS[1])
     axes.bar_label(bars, fmt="%.1f %%", fontsize=8, padding=3)
+    axes.margins(x=0.15)
     axes.invert_yaxis()
     axes.set_xlabel(f"share of an INTL step, ResNet-18, {BATCH} images, {precision}")
     machine = f"{about['machine']['processor']}, torch {about['packages']['torch']}, {about['date'][:10]}"
