@@ -134,7 +134,7 @@ def test_the_ranking_is_that_of_the_cells(folder: Path):
 
 
 def test_what_a_reader_must_know_of_it(folder: Path, page: str):
-    assert "<dt>not finished yet</dt><dd>2 cells</dd>" in page  # the references' seed 1
+    assert "<dt>not finished yet</dt><dd>raw pixels 1, untrained 1</dd>" in page
     assert "<dt>backbone</dt><dd>resnet18, stem of stride 2</dd>" in page
     assert "<dt>batch</dt><dd>32</dd>" in page
     comparison = read_comparison(folder)

@@ -31,7 +31,7 @@ def draw_curves(comparison: Comparison, rows: Sequence[Row], folder: Path) -> li
     if any(e.mean_series(online(comparison)) for e in comparison.methods):
         figures += [accuracy_epochs(comparison, styles, folder), accuracy_time(comparison, styles, folder)]
     if comparison.methods:
-        figures.append(cost([row for row in rows if row.entry.trained], folder))
+        figures.append(cost([row for row in rows if row.entry.trained], folder, _shared(comparison)))
     intl = [entry for entry in comparison.methods if entry.mean_series("train_trace_excess_epoch")]
     figures += [intl_parts(entry, folder) for entry in intl]
     own = {e.name: found for e in comparison.methods if (found := own_losses(e))}
@@ -92,16 +92,18 @@ def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figur
     caption = "The same against minutes of training, validation included."
     if not timed:
         caption += " Epochs were not timed in every run; there, each counts as the run's mean."
-    if comparison.settings.get("jobs", 1) != 1:
-        caption += (
-            f" {comparison.settings['jobs']} cells shared the processor, so times compare only roughly."
-        )
+    caption += _shared(comparison)
     return _lines(
         curves, styles, folder, "accuracy-time", "Accuracy over time", caption, "minutes", "online top-1 (%)"
     )
 
 
-def cost(rows: Sequence[Row], folder: Path) -> Figure:
+def _shared(comparison: Comparison) -> str:
+    jobs = comparison.settings.get("jobs", 1)
+    return "" if jobs == 1 else f" {jobs} cells shared the processor, so times compare only roughly."
+
+
+def cost(rows: Sequence[Row], folder: Path, remark: str = "") -> Figure:
     """Seconds an epoch and peak memory."""
     rows = sorted(rows, key=lambda row: row.seconds_per_epoch or 0.0, reverse=True)
     with canvas(1, 2, height=0.9 + 0.22 * len(rows), sharey=True) as (figure, panels):
@@ -118,7 +120,7 @@ def cost(rows: Sequence[Row], folder: Path) -> Figure:
         panels[0].set_yticks(range(len(rows)), [row.entry.name for row in rows])
         caption = (
             "Mean over seeds of the training time, validation included; the highest memory of any seed: of "
-            "the GPU where there is one, else of the whole process, libraries included."
+            f"the GPU where there is one, else of the whole process, libraries included.{remark}"
         )
         return finish(figure, folder, "cost", "Cost", caption)
 

@@ -145,7 +145,7 @@ class Comparison:
     folder: Path
     settings: dict[str, Any]
     entries: list[Entry]
-    unfinished: int
+    missing: list[tuple[str, int]]  # cells that have not ended, by name and seed
 
     @property
     def name(self) -> str:
@@ -209,7 +209,7 @@ def read_comparison(folder: Path) -> Comparison:
             entry.runs.append(_run(place, result))
     if not any(entry.runs for entry in entries.values()):
         raise UserError(f"solo-intl report: found no finished cell in {folder}, accepted: one at least")
-    return Comparison(folder, settings, list(entries.values()), len(missing))
+    return Comparison(folder, settings, list(entries.values()), sorted(missing))
 
 
 def _seed(place: Path) -> int:

@@ -21,6 +21,7 @@ from solo_intl.experiments.report.ranking import Row, conclusion, rank, show
 from solo_intl.experiments.report.spectra import draw_spectra
 from solo_intl.experiments.report.style import Figure
 
+SHOWN = 6  # missing cells by name; more of them are counted
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -73,6 +74,9 @@ def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Sec
     off = "No run was monitored (monitor.every_n_steps was 0, or the cells are older than the monitor)."
     kept = "No cell kept its validation features: they are older than this part of the report."
     seen = "No run kept the views it saw: they are older than this part of the report."
+    groups["accuracy"].append(
+        groups["accuracy"].pop(0)
+    )  # the table has just shown it; curves go side by side
     return [
         Section("accuracy", "Accuracy", "", groups["accuracy"]),
         Section("cost", "Cost", "", groups["cost"]),
@@ -167,8 +171,10 @@ def _facts(comparison: Comparison) -> dict[str, str]:
     facts["date"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     commits = [run.environment.get("solo_intl", {}).get("commit") for run in comparison.runs]
     facts["commit"] = _distinct(commit[:10] for commit in commits if commit)
-    if comparison.unfinished:
-        facts["not finished yet"] = f"{comparison.unfinished} cells"
+    if comparison.missing:
+        names = ", ".join(f"{name} {seed}" for name, seed in comparison.missing)
+        many = len(comparison.missing) > SHOWN
+        facts["not finished yet"] = f"{len(comparison.missing)} cells" if many else names
     return {name: value for name, value in facts.items() if value}
 
 
