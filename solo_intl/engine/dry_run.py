@@ -36,7 +36,12 @@ def seconds_per_epoch(cfg: DictConfig) -> float:
     validation = 0.0
     if run.val is not None:
         views = run.cfg.data.num_large_crops + run.cfg.data.num_small_crops
-        validation = len(run.val) * run.clock.median / (3 * views)  # no backward pass, and one view
+        limit = run.cfg.get("limit_val_batches")  # batches, or their share
+        batches = float(len(run.val))
+        if limit is not None:
+            batches = min(limit, batches) if isinstance(limit, int) else limit * batches
+        batches /= run.cfg.get("check_val_every_n_epoch") or 1
+        validation = batches * run.clock.median / (3 * views)  # no backward pass, and one view
     return run.clock.median * run.batches + validation
 
 

@@ -25,6 +25,11 @@ def _comparable(cfg: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in host.plain(cfg).items() if key not in _FREE}
 
 
+def same_run(before: Any, now: DictConfig) -> bool:
+    """Whether a complete configuration as config.yaml holds it describes the same training as another."""
+    return isinstance(before, DictConfig) and _comparable(before) == _comparable(now)
+
+
 def _resumed_from(folder: Path) -> str | None:
     try:
         return json.loads((folder / "environment.json").read_text()).get("resumed_from")
@@ -61,8 +66,7 @@ def resume_checkpoint(cfg: DictConfig, command: str) -> Path | None:
             continue
         if str(checkpoint) in continued:
             continue
-        before = OmegaConf.load(folder / "config.yaml")
-        if isinstance(before, DictConfig) and _comparable(before) == _comparable(cfg):
+        if same_run(OmegaConf.load(folder / "config.yaml"), cfg):
             print(f"solo-intl {command}: auto_resume continues {checkpoint}")
             return checkpoint
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from solo_intl import host
 from solo_intl.data import eval_transform, normalization, open_split
 from solo_intl.engine.pretrain import prepare, pretrain
+from solo_intl.engine.resume import same_run
 from solo_intl.evaluation import (
     Features,
     adam_probe,
@@ -80,8 +82,28 @@ def judge_untrained(cfg: DictConfig, keep: Path | None = None) -> Accuracies:
     return judge_network(cfg, model.backbone, keep)
 
 
-def judge_pretrained(cfg: DictConfig, keep: Path | None = None) -> tuple[Accuracies, Path, dict[str, Any]]:
-    """Pre-train with ``cfg``; accuracies, run folder, and the run's final figures."""
-    run, final = pretrain(cfg)
+def judge_pretrained(
+    cfg: DictConfig, keep: Path | None = None
+) -> tuple[Accuracies, Path, dict[str, Any], float]:
+    """Pre-train with ``cfg``, or take the run in ``cfg.checkpoint.dir`` that was killed only after its end.
+
+    Returns:
+        Accuracies, run folder, the run's final figures, and the seconds of training that were spent before.
+    """
+    done = _finished(cfg) if cfg.auto_resume.enabled else None
+    run, final = done or pretrain(cfg)
+    total, here = float(final["metrics"].get("seconds", 0)), float(final["seconds"])
+    before = max(total, here) if done else max(0.0, total - here)
     backbone = load_backbone(run / "checkpoints" / "last.ckpt").backbone
-    return judge_network(cfg, backbone, keep), run, final
+    return judge_network(cfg, backbone, keep), run, final, before
+
+
+def _finished(cfg: DictConfig) -> tuple[Path, dict[str, Any]] | None:
+    for file in sorted((Path(cfg.checkpoint.dir) / "pretrain").glob("*/metrics.json"), reverse=True):
+        complete = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).base_cfg
+        if same_run(OmegaConf.load(file.parent / "config.yaml"), complete):
+            print(
+                f"solo-intl compare: the pre-training of {file.parent.name} has ended, its evaluation follows"
+            )
+            return file.parent, json.loads(file.read_text())
+    return None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
+import math
 import multiprocessing
 import os
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from solo_intl.config.compose import config_folder
 from solo_intl.config.schema import SCHEMAS, check_keys
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.errors import UserError, not_accepted
+from solo_intl.experiments.apart import Named, end_all, run_apart
 from solo_intl.experiments.budget import check_budget, within_minutes
 from solo_intl.experiments.cell import judge, judge_pretrained, judge_untrained, raw_pixels, read_config
 from solo_intl.experiments.report import write_report
@@ -31,6 +34,7 @@ from solo_intl.register import register
 
 RAW, UNTRAINED = "raw pixels", "untrained"  # what a method has to beat
 RESULT = "result.json"
+FOREVER = 24 * 365 * 100  # hours
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"jobs: found {cfg.jobs!r}, accepted: a positive integer")
     folder = Path(cfg.checkpoint.dir) / "compare" / str(cfg.name)
     cells = list(_cells(cfg, folder))
-    _open(folder, cfg)
+    _open(folder, cfg, cells)
     missing = [cell for cell in cells if not cell.finished]
     print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before")
-    started = time.perf_counter()
-    threads = max(1, (os.cpu_count() or 1) // int(cfg.jobs))
-    with ThreadPoolExecutor(max_workers=int(cfg.jobs)) as pool:
-        running = {pool.submit(_in_own_process, cell, threads): cell for cell in missing}
-        for done, future in enumerate(as_completed(running), 1):
-            future.result()
-            left = (time.perf_counter() - started) / done * (len(missing) - done)
-            _say(f"[{done}/{len(missing)}]", running[future], left)
-            _write_results(folder, cells)
+    _run_all(folder, cells, missing, int(cfg.jobs))
     results = _write_results(folder, cells)
     columns = ("features", "5-NN", "linear", "s a seed")
     print_rows(f"{cfg.name}: top-1 accuracy in %", columns, [_row(*item) for item in results.items()])
@@ -90,6 +86,64 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if cfg.get("report", True) and any(cell.finished for cell in cells):
         print(f"report: {write_report(folder)}")
     return {"folder": str(folder), "failed": failed, "results": results}
+
+
+def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs: int) -> None:
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    begun: dict[Path, float] = {}
+    stop = threading.Event()
+
+    def start(cell: Cell) -> None:
+        begun[cell.folder] = time.perf_counter()
+        (cell.folder / RESULT).unlink(missing_ok=True)  # of an attempt that failed
+        code = run_apart(_run_cell, cell, threads)
+        if not cell.result and not stop.is_set():
+            cell.folder.mkdir(parents=True, exist_ok=True)
+            write_json(cell.folder / RESULT, {"error": f"the process ended with code {code}"})
+
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        running = {pool.submit(start, cell): cell for cell in missing}
+        waiting = list(missing)
+        for future in as_completed(running):
+            future.result()
+            waiting.remove(running[future])
+            spent = {place: time.perf_counter() - since for place, since in begun.items()}
+            counter = f"[{len(missing) - len(waiting)}/{len(missing)}]"
+            _say(counter, running[future], seconds_left(cells, waiting, spent, jobs))
+            _write_results(folder, cells)
+    finally:  # the command's own end, or Ctrl-C: no cell begins any more, and none goes on
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_all()
+
+
+def seconds_left(
+    cells: Sequence[Cell], waiting: Sequence[Cell], spent: Mapping[Path, float], jobs: int
+) -> float | None:
+    """How long the grid still takes, from the finished cells of the same method, else of all methods.
+
+    Args:
+        cells: the grid.
+        waiting: those of them that have not ended.
+        spent: seconds since each that has begun did, by its folder.
+        jobs: cells at a time.
+
+    Returns:
+        Seconds; None while no method has finished: raw pixels and the untrained network take far less.
+    """
+    took: dict[str, list[float]] = defaultdict(list)
+    for cell in cells:
+        if cell.finished:
+            took[cell.name].append(float(cell.result["seconds"]))
+    methods = [value for name, values in took.items() if name not in (RAW, UNTRAINED) for value in values]
+    left = []
+    for cell in waiting:
+        known = took.get(cell.name) or methods
+        if not known:
+            return None
+        left.append(max(0.0, statistics.mean(known) - spent.get(cell.folder, 0.0)))
+    return max([sum(left) / jobs, *left])  # what runs alone at the end is not shared
 
 
 def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
@@ -114,17 +168,23 @@ def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
             cell = DictConfig(OmegaConf.merge(cell, cfg.get("overrides") or {}))
             cell.seed, cell.name = int(seed), f"{method}-seed{seed}"
             cell.checkpoint.dir = str(folder / "cells" / name.replace(" ", "-") / f"seed{seed}")
-            cell.auto_resume.enabled = True  # a killed cell goes on from its last epoch
+            # a killed cell goes on from its last epoch, however long ago that was
+            cell.auto_resume = {"enabled": True, "max_hours": FOREVER}
             cell.max_epochs = budget.get("max_epochs", cell.max_epochs)
             yield Cell(name, cell, budget.get("minutes"))
 
 
-def _open(folder: Path, cfg: DictConfig) -> None:
+def _open(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
     """Keep the settings beside the results, so that no cell of other settings ever joins them."""
     file = folder / "config.yaml"
     free = ("methods", "seeds", "jobs", "checkpoint", "report")  # more of them may join later
+    methods, seeds = (
+        [cell.name for cell in cells if cell.name not in (RAW, UNTRAINED)],
+        [int(cell.cfg.seed) for cell in cells],
+    )
     if file.is_file():
-        before = {key: value for key, value in host.plain(OmegaConf.load(file)).items() if key not in free}
+        kept = host.plain(OmegaConf.load(file))
+        before = {key: value for key, value in kept.items() if key not in free}
         now = {key: value for key, value in host.plain(cfg).items() if key not in free}
         if before != now:
             different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
@@ -132,44 +192,11 @@ def _open(folder: Path, cfg: DictConfig) -> None:
                 f"name: found '{cfg.name}', whose folder {folder} holds a comparison with other "
                 f"{', '.join(different)}; accepted: a new name, or the same settings"
             )
+        methods = [*(kept["methods"] if kept["methods"] != "all" else ()), *methods]
+        seeds += kept["seeds"]
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(OmegaConf.to_yaml(cfg, resolve=True))
-
-
-def _in_own_process(cell: Cell, threads: int) -> None:
-    """Every cell starts from the same state, and its peak memory is its own."""
-    process = multiprocessing.get_context("spawn").Process(target=_run_cell, args=(cell, threads))
-    process.start()
-    process.join()
-    if not cell.result:
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        write_json(cell.folder / RESULT, {"error": f"the process ended with code {process.exitcode}"})
-
-
-class Named(io.TextIOBase):
-    """Passes whole lines on to ``stream``, each behind ``name``: cells side by side share one output.
-
-    Example:
-        >>> import sys
-        >>> print("epoch 1/2", file=Named("byol, seed 0", sys.stdout))
-        byol, seed 0: epoch 1/2
-    """
-
-    def __init__(self, name: str, stream: TextIO) -> None:
-        self.name, self.stream, self.rest = name, stream, ""
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self.stream.fileno()
-
-    def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
-        if lines:
-            self.stream.write("".join(f"{self.name}: {line}\n" for line in lines))
-            self.stream.flush()
-        return len(text)
+    whole = {**host.plain(cfg), "methods": list(dict.fromkeys(methods)), "seeds": sorted(set(seeds))}
+    file.write_text(OmegaConf.to_yaml(OmegaConf.create(whole), resolve=True))
 
 
 def _run_cell(cell: Cell, threads: int) -> None:
@@ -185,7 +212,7 @@ def _run_cell(cell: Cell, threads: int) -> None:
     except Exception as error:  # one cell's failure is a result; the others go on
         result = {"error": f"{type(error).__name__}: {error}"}
     cell.folder.mkdir(parents=True, exist_ok=True)
-    result["seconds"] = round(time.perf_counter() - started, 1)
+    result["seconds"] = round(time.perf_counter() - started + result.pop("before", 0.0), 1)
     write_json(cell.folder / RESULT, {**result, "environment": environment()})
 
 
@@ -195,30 +222,41 @@ def _measure(cell: Cell) -> dict[str, Any]:
     if cell.name == UNTRAINED:
         return {"accuracies": judge_untrained(cell.cfg, cell.folder)}
     cfg = within_minutes(cell.cfg, cell.minutes, cell.folder) if cell.minutes else cell.cfg
-    accuracies, run_folder, final = judge_pretrained(cfg, cell.folder)
-    return {"accuracies": accuracies, "run": str(run_folder.relative_to(cell.folder)), "pretraining": final}
+    accuracies, run_folder, final, before = judge_pretrained(cfg, cell.folder)
+    run = str(run_folder.relative_to(cell.folder))
+    return {"accuracies": accuracies, "run": run, "pretraining": final, "before": before}
 
 
-def _say(counter: str, cell: Cell, left: float) -> None:
+def _say(counter: str, cell: Cell, left: float | None) -> None:
     result = cell.result
     scores = ", ".join(f"{key} {value:.2f}" for key, value in result.get("accuracies", {}).items())
     outcome = scores or f"failed: {result.get('error')}"
-    print(
-        f"{counter} {cell.name}, seed {cell.cfg.seed}: {outcome}; "
-        f"{result.get('seconds', 0):.0f} s, about {left / 60:.0f} min left",
-        flush=True,
-    )
+    rest = "time left not known yet" if left is None else f"about {_span(left)} left"
+    took = f"{result.get('seconds', 0):.0f} s"
+    print(f"{counter} {cell.name}, seed {cell.cfg.seed}: {outcome}; {took}, {rest}", flush=True)
+
+
+def _span(seconds: float) -> str:
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def _write_results(folder: Path, cells: Sequence[Cell]) -> dict[str, list[dict[str, Any]]]:
+    """Everything in the folder: these cells, and those of other methods and seeds that ended before."""
+    names = {cell.folder.parent: cell.name for cell in cells}
+    for place in sorted(folder.glob("cells/*")):
+        names.setdefault(place, RAW if place.name == RAW.replace(" ", "-") else place.name)
     results: dict[str, list[dict[str, Any]]] = {}
-    for cell in cells:
-        if cell.result:
-            found = cell.result
+    for place, name in names.items():
+        for file in place.glob(f"seed*/{RESULT}"):
+            found = json.loads(file.read_text())
             here = found.pop("environment", {})  # cells may come from several days and versions
             if here:
                 found |= {"commit": here["solo_intl"]["commit"], "date": here["date"]}
-            results.setdefault(cell.name, []).append({"seed": int(cell.cfg.seed), **found})
+            seed = int(file.parent.name.removeprefix("seed"))
+            results.setdefault(name, []).append({"seed": seed, **found})
+    for seeds in results.values():
+        seeds.sort(key=lambda found: found["seed"])
     write_json(folder / "results.json", {"results": results, "environment": environment()})
     return results
 

@@ -70,7 +70,7 @@ def demo(arguments: Sequence[str]) -> Path:
         cfg.seed, cfg.name = seed, f"intl-{options['config']}-seed{seed}"
         results["raw pixels"].append(judge(*raw, seed))
         results["untrained ResNet-18"].append(judge_untrained(cfg))
-        accuracies, run, final = judge_pretrained(cfg)
+        accuracies, run, final, _ = judge_pretrained(cfg)
         results["INTL ResNet-18"].append(accuracies)
         runs.append({"folder": run.name, "seconds": final["seconds"], "epochs": final["epochs"]})
 

@@ -1,7 +1,9 @@
 """Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation, in its own process;
 a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
-missing; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may join;
-other settings under one name, and unknown methods, are refused; it ends with a report."""
+missing, and only evaluates a run that was killed after its training; the time left is that of the cells still
+to come; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may join,
+and results and report hold them all; other settings under one name, and unknown methods, are refused; it ends
+with a report."""
 
 from __future__ import annotations
 
@@ -9,8 +11,11 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from solo_intl.cli import main
+from solo_intl.experiments import compare as comparing
+from solo_intl.experiments.report.data import read_comparison
 
 TINY = (
     "methods=[simsiam,wmse]",
@@ -65,16 +70,60 @@ def test_ends_with_its_report(folder: Path):
 
 def test_goes_on_where_it_stood(folder: Path, capfd: pytest.CaptureFixture[str]):
     cells = folder / "compare" / "tiny" / "cells"
+    (cells / "simsiam" / "seed0" / "result.json").unlink()  # killed after pre-training, while it was judged
+    (checkpoint,) = cells.glob("simsiam/seed0/pretrain/*/checkpoints/last.ckpt")
+    trained = checkpoint.stat().st_mtime_ns
     before = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
     assert compare(folder, "methods=[simsiam,wmse,barlow_twins]", "report=false") == 0
     after = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
     done_again = {file.parent.parent.name for file in after if after[file] != before.get(file)}
-    assert done_again == {"wmse", "barlow_twins"}
+    assert done_again == {"simsiam", "wmse", "barlow_twins"}
+    assert [*cells.glob("simsiam/seed0/pretrain/*/checkpoints/last.ckpt")] == [checkpoint]
+    assert checkpoint.stat().st_mtime_ns == trained
+    (simsiam,) = results(folder)["simsiam"]
+    assert simsiam["seconds"] >= simsiam["pretraining"]["seconds"]
     shown = capfd.readouterr().out
-    assert "5 cells, 3 finished before" in shown
+    assert "5 cells, 2 finished before" in shown
     (line,) = [line for line in shown.splitlines() if "epoch 1/1" in line]
     assert line.startswith("barlow_twins, seed 0: epoch 1/1  train_barlow_loss ")
     assert "accuracies" in results(folder)["barlow_twins"][0]
+
+
+def test_parts_of_a_grid_are_one_comparison(folder: Path):
+    place = folder / "compare" / "tiny"
+    before = results(folder)
+    cfg = OmegaConf.load(place / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    methods = list(cfg.methods)
+    cfg.methods, cfg.seeds = ["vicreg"], [1]
+    cells = list(comparing._cells(cfg, place))
+    comparing._open(place, cfg, cells)
+    comparing._write_results(place, cells)
+    assert results(folder) == before
+    kept = OmegaConf.load(place / "config.yaml")
+    assert sorted(kept.methods) == sorted([*methods, "vicreg"])
+    assert kept.seeds == [0, 1]
+    assert len(read_comparison(place).missing) == 2 + len(methods) + 2  # seed 1; and vicreg's seed 0
+
+
+def test_time_left(tmp_path: Path):
+    def cell(name: str, seconds: float | None) -> comparing.Cell:
+        place = tmp_path / name / str(len(grid))
+        if seconds is not None:
+            place.mkdir(parents=True)
+            (place / "result.json").write_text(json.dumps({"seconds": seconds, "accuracies": {}}))
+        return comparing.Cell(name, OmegaConf.create({"checkpoint": {"dir": str(place)}}))
+
+    grid: list[comparing.Cell] = []
+    grid.append(cell("raw pixels", 2))
+    byol, byol_again, swav = cell("byol", None), cell("byol", None), cell("swav", None)
+    assert comparing.seconds_left(grid, [byol, swav], {}, 1) is None  # raw pixels tell nothing of a method
+    grid += [cell("byol", 100), cell("vicreg", 300)]
+    waiting = [byol, byol_again, swav]
+    assert comparing.seconds_left(grid, waiting, {}, 1) == 100 + 100 + 200
+    assert comparing.seconds_left(grid, waiting, {byol.folder: 40, swav.folder: 500}, 1) == 60 + 60
+    assert comparing.seconds_left(grid, [byol, swav], {}, 2) == 200  # one cell cannot be shared
+    assert comparing.seconds_left(grid, [], {}, 2) == 0
 
 
 def test_other_settings_need_another_name(folder: Path, capsys: pytest.CaptureFixture[str]):

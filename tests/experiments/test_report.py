@@ -1,8 +1,9 @@
 """Claims about the report of a comparison, on the folder of real (tiny) cells: one HTML file that names no
 other address, PNG figures and Markdown beside it; every part is drawn that the cells have material for, and
 a part without material says so; the ranking is by mean linear accuracy with SciPy's paired test against the
-first and Holm's correction; a failed cell is shown with its error, and a killed and resumed cell as one
-run; methods get different looks; in a real browser it logs no error and is never wider than the window."""
+first and Holm's correction, and says whose seeds are missing; curves are of training where validation was
+rare; a failed cell is shown with its error, and a killed and resumed cell as one run; methods get different
+looks; in a real browser it logs no error and is never wider than the window."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,9 @@ from scipy import stats
 from solo_intl.cli import main
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.experiments import compare
+from solo_intl.experiments.report.curves import online
 from solo_intl.experiments.report.data import read_comparison
+from solo_intl.experiments.report.page import _environments, _table
 from solo_intl.experiments.report.pictures import nearest
 from solo_intl.experiments.report.ranking import holm, rank
 from solo_intl.experiments.report.style import Styles
@@ -58,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     broken = place / "cells" / "byol" / "seed0"
     broken.mkdir(parents=True)
     write_json(broken / "result.json", {"error": "ValueError: <b>made</b> to fail", "environment": {}})
-    compare._open(place, cfg)
+    compare._open(place, cfg, list(compare._cells(cfg, place)))
     assert main(["report", str(place)]) == 0
     return place
 
@@ -127,6 +131,33 @@ def test_the_ranking_is_that_of_the_cells(folder: Path):
     assert (first.p, first.difference) == (None, None)
     if np.ptp(np.subtract(b, a)) > 1e-9:
         assert second.p == second.adjusted == pytest.approx(stats.ttest_rel(b, a).pvalue)
+
+
+def test_what_a_reader_must_know_of_it(folder: Path, page: str):
+    assert "<dt>not finished yet</dt><dd>raw pixels 1, untrained 1</dd>" in page
+    assert "<dt>backbone</dt><dd>resnet18, stem of stride 2</dd>" in page
+    assert "<dt>batch</dt><dd>32</dd>" in page
+    comparison = read_comparison(folder)
+    lines = {line["name"]: line for line in _table(comparison, rank(comparison))}
+    assert sorted(lines[name]["place"] for name in ("intl", "simclr")) == ["1", "2"]
+    assert lines["raw pixels"]["place"] == lines["untrained"]["place"] == ""
+    assert (lines["intl"]["seeds"], lines["untrained"]["seeds"]) == ("2", "1 of 2")
+    rows = [replace(row, p=1e-5, adjusted=0.01) for row in rank(comparison)]
+    assert {(line["p"], line["adjusted"]) for line in _table(comparison, rows)} == {("< 0.001", "0.010")}
+    assert "Environment of every cell" in page
+    comparison.runs[0].environment["python"] = "0.1"
+    assert len(_environments(comparison)) == 2
+
+
+def test_curves_without_much_validation(folder: Path):
+    comparison = read_comparison(folder)
+    assert online(comparison) == "val_acc1"
+    run = next(run for run in comparison.runs if run.parts)
+    later = [
+        {**row, "epoch": row["epoch"] + n} for n in (1, 2) for row in run.rows if "train_acc1_epoch" in row
+    ]
+    run.rows.extend([{key: row[key] for key in row if key != "val_acc1"} for row in later])
+    assert online(comparison) == "train_acc1_epoch"
 
 
 def test_holm():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 from solo_intl.experiments.report.data import Comparison, Entry, Points, Run, mean_points
@@ -27,10 +28,10 @@ def draw_curves(comparison: Comparison, rows: Sequence[Row], folder: Path) -> li
     """Every figure of this module that the comparison has numbers for."""
     styles = Styles([entry.name for entry in comparison.methods])
     figures = [ranking(rows, folder)]
-    if any(e.mean_series("val_acc1") for e in comparison.methods):
+    if any(e.mean_series(online(comparison)) for e in comparison.methods):
         figures += [accuracy_epochs(comparison, styles, folder), accuracy_time(comparison, styles, folder)]
     if comparison.methods:
-        figures.append(cost([row for row in rows if row.entry.trained], folder))
+        figures.append(cost([row for row in rows if row.entry.trained], folder, _shared(comparison)))
     intl = [entry for entry in comparison.methods if entry.mean_series("train_trace_excess_epoch")]
     figures += [intl_parts(entry, folder) for entry in intl]
     own = {e.name: found for e in comparison.methods if (found := own_losses(e))}
@@ -57,39 +58,52 @@ def ranking(rows: Sequence[Row], folder: Path) -> Figure:
         return finish(figure, folder, "ranking", "Accuracy by method", caption)
 
 
+def online(comparison: Comparison) -> str:
+    """The column of the online classifier's accuracy: on training images where validation was too rare."""
+    runs = [run for entry in comparison.methods for run in entry.runs]
+    counts = [(len(run.series("val_acc1")), len(run.series("train_acc1_epoch"))) for run in runs]
+    return "val_acc1" if all(2 * val >= train for val, train in counts) else "train_acc1_epoch"
+
+
 def accuracy_epochs(comparison: Comparison, styles: Styles, folder: Path) -> Figure:
     """Online accuracy against epochs."""
-    curves = {entry.name: entry.mean_series("val_acc1") for entry in comparison.methods}
-    caption = (
+    column = online(comparison)
+    curves = {entry.name: entry.mean_series(column) for entry in comparison.methods}
+    images = (
         "Validation accuracy of the online classifier, a linear layer trained beside the method on augmented "
-        "images; mean over seeds. The ranking's figures are measured afterwards, on frozen features."
+        "images"
+        if column == "val_acc1"
+        else "Accuracy of the online classifier, a linear layer trained beside the method, on the augmented "
+        "training images of each epoch: validation came in fewer than half of the epochs"
     )
-    return _lines(
-        curves, styles, folder, "accuracy-epochs", "Accuracy over epochs", caption, "epoch", "top-1 (%)"
-    )
+    after = "mean over seeds. The ranking's figures are measured afterwards, on frozen features."
+    title, caption = "Accuracy over epochs", f"{images}; {after}"
+    return _lines(curves, styles, folder, "accuracy-epochs", title, caption, "epoch", "online top-1 (%)")
 
 
 def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figure:
     """Online accuracy against minutes of training."""
     curves: dict[str, Points] = {}
     for entry in comparison.methods:
-        accuracy = dict(entry.mean_series("val_acc1"))
+        accuracy = dict(entry.mean_series(online(comparison)))
         seconds = dict(mean_points([list(run.times.items()) for run in entry.runs]))
         curves[entry.name] = [(seconds[e] / 60, accuracy[e]) for e in accuracy if e in seconds]
     timed = all(run.timed for entry in comparison.methods for run in entry.runs)
     caption = "The same against minutes of training, validation included."
     if not timed:
         caption += " Epochs were not timed in every run; there, each counts as the run's mean."
-    if comparison.settings.get("jobs", 1) != 1:
-        caption += (
-            f" {comparison.settings['jobs']} cells shared the processor, so times compare only roughly."
-        )
+    caption += _shared(comparison)
     return _lines(
-        curves, styles, folder, "accuracy-time", "Accuracy over time", caption, "minutes", "top-1 (%)"
+        curves, styles, folder, "accuracy-time", "Accuracy over time", caption, "minutes", "online top-1 (%)"
     )
 
 
-def cost(rows: Sequence[Row], folder: Path) -> Figure:
+def _shared(comparison: Comparison) -> str:
+    jobs = comparison.settings.get("jobs", 1)
+    return "" if jobs == 1 else f" {jobs} cells shared the processor, so times compare only roughly."
+
+
+def cost(rows: Sequence[Row], folder: Path, remark: str = "") -> Figure:
     """Seconds an epoch and peak memory."""
     rows = sorted(rows, key=lambda row: row.seconds_per_epoch or 0.0, reverse=True)
     with canvas(1, 2, height=0.9 + 0.22 * len(rows), sharey=True) as (figure, panels):
@@ -106,7 +120,7 @@ def cost(rows: Sequence[Row], folder: Path) -> Figure:
         panels[0].set_yticks(range(len(rows)), [row.entry.name for row in rows])
         caption = (
             "Mean over seeds of the training time, validation included; the highest memory of any seed: of "
-            "the GPU where there is one, else of the whole process, libraries included."
+            f"the GPU where there is one, else of the whole process, libraries included.{remark}"
         )
         return finish(figure, folder, "cost", "Cost", caption)
 
@@ -170,13 +184,16 @@ def losses(own: dict[str, dict[str, Points]], styles: Styles, folder: Path) -> F
         for axes in grid.flat[len(own) :]:
             axes.set_axis_off()
         for axes, (name, parts) in zip(grid.flat, own.items(), strict=False):
-            for style, (part, points) in zip(("-", "--", ":", "-."), parts.items(), strict=False):
+            for style, (part, points) in zip(cycle(("-", "--", ":", "-.")), parts.items(), strict=False):
                 colour = styles.of(name)["color"]
                 axes.plot(*zip(*points, strict=True), color=colour, ls=style, label=part)
             axes.set_title(name, fontsize=8)
             axes.tick_params(labelsize=7)
             whole_epochs(axes)
-            axes.legend(fontsize=6, handlelength=1.8)
+            if len(parts) > 1:
+                axes.legend(fontsize=6, handlelength=1.8)
+        figure.supxlabel("epoch", fontsize=8)
+        figure.supylabel("loss", fontsize=8)
         caption = "What each other method logs of its own loss, by epoch; scales differ and do not compare."
         return finish(figure, folder, "losses", "The methods' own losses", caption)
 

@@ -35,6 +35,7 @@ class Run:
         accuracies: "knn" and "linear" in percent.
         final: the pre-training's final figures; empty for a reference.
         parts: run folders of the pre-training, oldest first: each continues the one before.
+        environment: versions, machine and date of the process that measured it.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Run:
     accuracies: dict[str, float]
     final: dict[str, Any]
     parts: tuple[Path, ...]
+    environment: dict[str, Any]
 
     @cached_property
     def rows(self) -> list[dict[str, float]]:
@@ -69,7 +71,7 @@ class Run:
         recorded = dict(self.series("seconds"))
         if recorded:
             return recorded
-        return {epoch: epoch * self.seconds_per_epoch for epoch, _ in self.series("val_acc1")}
+        return {epoch: epoch * self.seconds_per_epoch for epoch, _ in self.series("train_acc1_epoch")}
 
     @property
     def timed(self) -> bool:
@@ -143,8 +145,7 @@ class Comparison:
     folder: Path
     settings: dict[str, Any]
     entries: list[Entry]
-    unfinished: int
-    environment: dict[str, Any]
+    missing: list[tuple[str, int]]  # cells that have not ended, by name and seed
 
     @property
     def name(self) -> str:
@@ -156,8 +157,13 @@ class Comparison:
         return [entry for entry in self.entries if entry.trained and entry.runs]
 
     @property
+    def runs(self) -> list[Run]:
+        """Every finished cell."""
+        return [run for entry in self.entries for run in entry.runs]
+
+    @property
     def seeds(self) -> list[int]:
-        return sorted({run.seed for entry in self.entries for run in entry.runs})
+        return sorted({run.seed for run in self.runs})
 
 
 def mean_points(series: Iterable[Points]) -> Points:
@@ -188,22 +194,22 @@ def read_comparison(folder: Path) -> Comparison:
         )
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     entries: dict[str, Entry] = {}
-    unfinished = 0
-    environment: dict[str, Any] = {}
+    methods, seeds = settings.get("methods"), settings.get("seeds") or []
+    wanted = [*REFERENCES, *methods] if isinstance(methods, list) else []  # "all" in folders of before
+    missing = {(name, int(seed)) for name in wanted for seed in seeds}
     for place in sorted(folder.glob("cells/*/seed*"), key=lambda path: (path.parent.name, _seed(path))):
         name = "raw pixels" if place.parent.name == "raw-pixels" else place.parent.name
         result = _json(place / "result.json")
         entry = entries.setdefault(name, Entry(name))
-        if not result:
-            unfinished += 1
-        elif "error" in result:
+        cell = (name, _seed(place))
+        missing = missing - {cell} if result else missing | {cell}
+        if "error" in result:
             entry.errors[_seed(place)] = str(result["error"])
-        else:
-            environment = environment or result["environment"]
+        elif result:
             entry.runs.append(_run(place, result))
     if not any(entry.runs for entry in entries.values()):
         raise UserError(f"solo-intl report: found no finished cell in {folder}, accepted: one at least")
-    return Comparison(folder, settings, list(entries.values()), unfinished, environment)
+    return Comparison(folder, settings, list(entries.values()), sorted(missing))
 
 
 def _seed(place: Path) -> int:
@@ -217,7 +223,8 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
         parts.insert(0, part)
         before = _json(part / "environment.json").get("resumed_from")
         part = part.with_name(Path(before).parent.parent.name) if before else None
-    return Run(place, _seed(place), result["accuracies"], result.get("pretraining") or {}, tuple(parts))
+    final, here = result.get("pretraining") or {}, result.get("environment") or {}
+    return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here)
 
 
 def _rows(part: Path) -> list[dict[str, float]]:

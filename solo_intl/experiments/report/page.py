@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -21,6 +21,7 @@ from solo_intl.experiments.report.ranking import Row, conclusion, rank, show
 from solo_intl.experiments.report.spectra import draw_spectra
 from solo_intl.experiments.report.style import Figure
 
+SHOWN = 6  # missing cells by name; more of them are counted
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -73,6 +74,9 @@ def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Sec
     off = "No run was monitored (monitor.every_n_steps was 0, or the cells are older than the monitor)."
     kept = "No cell kept its validation features: they are older than this part of the report."
     seen = "No run kept the views it saw: they are older than this part of the report."
+    groups["accuracy"].append(
+        groups["accuracy"].pop(0)
+    )  # the table has just shown it; curves go side by side
     return [
         Section("accuracy", "Accuracy", "", groups["accuracy"]),
         Section("cost", "Cost", "", groups["cost"]),
@@ -106,53 +110,99 @@ def _content(comparison: Comparison, rows: list[Row], sections: list[Section]) -
     return {
         "comparison": comparison,
         "rows": rows,
-        "table": [_line(place, row) for place, row in enumerate(rows, 1)],
+        "table": _table(comparison, rows),
         "conclusion": conclusion(rows),
         "facts": _facts(comparison),
         "settings": [_settings(entry) for entry in comparison.methods],
         "failures": [(e.name, seed, text) for e in comparison.entries for seed, text in e.errors.items()],
         "configs": [(entry.name, entry.runs[0].config) for entry in comparison.methods],
         "comparison_yaml": OmegaConf.to_yaml(OmegaConf.create(comparison.settings)),
-        "environment_yaml": OmegaConf.to_yaml(OmegaConf.create(comparison.environment)),
+        "environments": _environments(comparison),
         "sections": sections,
     }
 
 
-def _line(place: int, row: Row) -> dict[str, str]:
-    """One line of the ranking as text."""
+def _table(comparison: Comparison, rows: list[Row]) -> list[dict[str, str]]:
+    """The ranking as text. Methods are counted; what they have to beat stands among them without a place."""
 
     def number(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)  # noqa: RUF001
 
-    return {
-        "place": str(place),
-        "name": row.entry.name,
-        "trained": "yes" if row.entry.trained else "",
-        "knn": show(row.knn),
-        "linear": show(row.linear),
-        "difference": number(row.difference, "+.2f"),
-        "p": number(row.p, ".3f"),
-        "adjusted": number(row.adjusted, ".3f"),
-        "seeds": str(len(row.entry.runs)),
-        "seconds": number(row.seconds_per_epoch, ".1f"),
-        "memory": number(row.memory, ".2f"),
-    }
+    def chance(p: float | None) -> str:
+        return "< 0.001" if p is not None and p < 0.001 else number(p, ".3f")
+
+    def seeds(row: Row) -> str:
+        count, most = len(row.entry.runs), len(comparison.seeds)
+        return str(count) if count == most else f"{count} of {most}"
+
+    places = iter(range(1, len(rows) + 1))
+    return [
+        {
+            "place": str(next(places)) if row.entry.trained else "",
+            "name": row.entry.name,
+            "trained": "yes" if row.entry.trained else "",
+            "knn": show(row.knn),
+            "linear": show(row.linear),
+            "difference": number(row.difference, "+.2f"),
+            "p": chance(row.p),
+            "adjusted": chance(row.adjusted),
+            "seeds": seeds(row),
+            "seconds": number(row.seconds_per_epoch, ".1f"),
+            "memory": number(row.memory, ".2f"),
+        }
+        for row in rows
+    ]
 
 
 def _facts(comparison: Comparison) -> dict[str, str]:
-    finals = [run.final for entry in comparison.methods for run in entry.runs]
-    facts = {"seeds": ", ".join(map(str, comparison.seeds)), "methods": str(len(comparison.methods))}
+    runs = [run for entry in comparison.methods for run in entry.runs]
+    configs: list[Any] = [OmegaConf.create(run.config) for run in runs]
+    facts = {"seeds": _distinct(comparison.seeds), "methods": str(len(comparison.methods))}
     for key in ("dataset", "epochs", "steps", "precision"):
-        values = sorted({str(final[key]) for final in finals if key in final})
-        facts[key] = ", ".join(values)
-    hours = sum(run.hours for entry in comparison.methods for run in entry.runs)
-    facts["training in all"] = f"{hours:.1f} h"
-    machine = comparison.environment.get("machine", {})
-    facts["machine"] = ", ".join([*machine.get("gpus", []), str(machine.get("processor", ""))])
-    facts["date"] = str(comparison.environment.get("date", ""))[:10]
-    if comparison.unfinished:
-        facts["not finished yet"] = f"{comparison.unfinished} cells"
-    return facts
+        facts[key] = _distinct(run.final[key] for run in runs if key in run.final)
+    facts["backbone"] = _distinct(map(_network, configs))
+    facts["batch"] = _distinct(cfg.optimizer.batch_size for cfg in configs)
+    facts["training in all"] = f"{sum(run.hours for run in runs):.1f} h"
+    machines = [run.environment.get("machine", {}) for run in comparison.runs]
+    facts["machine"] = _distinct(
+        ", ".join([*m.get("gpus", []), str(m.get("processor", ""))]) for m in machines
+    )
+    dates = sorted(str(run.environment.get("date", ""))[:10] for run in comparison.runs)
+    facts["date"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    commits = [run.environment.get("solo_intl", {}).get("commit") for run in comparison.runs]
+    facts["commit"] = _distinct(commit[:10] for commit in commits if commit)
+    if comparison.missing:
+        names = ", ".join(f"{name} {seed}" for name, seed in comparison.missing)
+        many = len(comparison.missing) > SHOWN
+        facts["not finished yet"] = f"{len(comparison.missing)} cells" if many else names
+    return {name: value for name, value in facts.items() if value}
+
+
+def _distinct(values: Iterable[object]) -> str:
+    return ", ".join(map(str, sorted(set(values))))  # type: ignore[type-var]
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    machine = environment.get("machine", {})
+    return ", ".join([*machine.get("gpus", []), str(machine.get("processor", ""))])
+
+
+def _network(cfg: Any) -> str:
+    stem = OmegaConf.select(cfg, "backbone.stem_stride")
+    return str(cfg.backbone.name) + ("" if stem is None else f", stem of stride {stem}")
+
+
+def _environments(comparison: Comparison) -> list[tuple[str, str]]:
+    """Each different environment, and whose it was: cells may come from several days, versions, machines."""
+    cells: dict[str, list[str]] = {}
+    for entry in comparison.entries:
+        for run in entry.runs:
+            here = {key: value for key, value in run.environment.items() if key not in ("date", "command")}
+            text = OmegaConf.to_yaml(OmegaConf.create(here))
+            cells.setdefault(text, []).append(f"{entry.name} {run.seed}")
+    if len(cells) == 1:
+        return [("Environment of every cell", text) for text in cells]
+    return [(f"Environment of {', '.join(names)} (name and seed)", text) for text, names in cells.items()]
 
 
 def _settings(entry: Entry) -> dict[str, str]:

@@ -81,8 +81,11 @@ def conclusion(rows: Sequence[Row]) -> str:
         return f"{said} No test: a paired test needs two seeds that both methods have finished."
     apart = [row.entry.name for row in others if (row.adjusted or 0.0) < LEVEL]
     near = [row.entry.name for row in others if (row.adjusted or 0.0) >= LEVEL]
+    untested = [row.entry.name for row in trained[1:] if row.adjusted is None]
     told = f"told apart from it at the 5 % level after Holm's correction: {', '.join(apart) or 'none'}"
-    return f"{said} Of {_count(len(others), 'other')}, {told}; not told apart: {', '.join(near) or 'none'}."
+    rest = f"; not tested, for want of two common seeds: {', '.join(untested)}" if untested else ""
+    count = _count(len(trained) - 1, "other")
+    return f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{rest}."
 
 
 def show(score: tuple[float, float | None]) -> str:

@@ -13,7 +13,7 @@ from solo_intl.experiments.report.style import Figure, Styles, canvas, finish, l
 _MEASURES = {
     "effective_rank": (
         "Effective rank",
-        "RankMe of the embeddings of one batch",
+        "effective rank of one batch",
         "How many dimensions the embeddings use (RankMe). It cannot exceed the smaller of batch and width.",
     ),
     "log10_inverse_condition": (

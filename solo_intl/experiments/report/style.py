@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 INK = "#1a1b1c"  # stands for the page's own text colour, which the page puts in its place
 # Okabe and Ito, without the yellow that no white page shows; vermilion is kept for INTL
 HIGHLIGHT = "#D55E00"
+OURS = (HIGHLIGHT, "#7A2E00", "#F79A5E")  # INTL and its variants: one hue, told apart in grey print too
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8A8A8A")
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
@@ -69,7 +70,7 @@ class Styles:
         ours = sorted(n for n in self.names if n.startswith("intl"))
         if name in ours:
             i = line = ours.index(name)
-            look = {"color": HIGHLIGHT, "linewidth": 2.4, "zorder": 3}
+            look = {"color": OURS[i % len(OURS)], "linewidth": 2.2, "zorder": 3}
         else:
             others = sorted(set(self.names) - set(ours))
             line, colour = divmod(others.index(name), len(COLOURS))  # each round of colours has its own line
@@ -78,7 +79,7 @@ class Styles:
         marks = {
             "linestyle": LINES[line % len(LINES)],
             "marker": MARKERS[i % len(MARKERS)],
-            "markersize": 4.5,
+            "markersize": 6 if name in ours else 4.5,
         }
         return {**look, **marks}
 
