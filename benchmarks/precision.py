@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rounded import Rounded
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.losses import intl_loss_func, iternorm, trace_loss
@@ -66,24 +66,6 @@ COLLAPSE: dict[str, Draw] = {
     **{f"one common direction, residual {r}": near(False, r) for r in (0.01, 0.001)},
 }
 NARROW, WIDE = [(64, 256), (128, 1024)], [(256, 2048), (128, 4096), (64, 2048), (64, 1024), (64, 256)]
-
-
-class Rounded(TorchDispatchMode):
-    """Factors of the products that make the Gram matrices, rounded to so many bits behind the point."""
-
-    def __init__(self, bits: int) -> None:
-        super().__init__()
-        self.drop = 23 - bits
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name == "aten::addmm_" and args[2].shape[1] > 1:
-            args = (args[0], *map(self.rounded, args[1:]))
-        return func(*args, **(kwargs or {}))
-
-    def rounded(self, x: Tensor) -> Tensor:
-        whole = x.contiguous().view(torch.int32)
-        half = (1 << (self.drop - 1)) - 1 + ((whole >> self.drop) & 1)  # to even
-        return ((whole + half) >> self.drop << self.drop).view(torch.float32)
 
 
 def plain(views: list[Tensor]) -> Tensor:

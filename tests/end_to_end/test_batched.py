@@ -6,9 +6,6 @@ the views follow; a wrong value is one line, and so are own images of several si
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 import torch
 from data_files import refused, write_class_folders
 from PIL import Image
+from small_run import run_cli
 
 from solo_intl import host
 from solo_intl.config import SCRIPTS
@@ -147,21 +145,12 @@ def test_mistakes(make_cfg, tmp_path: Path) -> None:
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
     small = [
         *("data.max_images=64", "data.num_workers=0", "optimizer.batch_size=16", "data.augment=batched"),
         *("method_kwargs.proj_hidden_dim=32", "method_kwargs.proj_output_dim=64", "backbone.stem_stride=2"),
         *("max_epochs=1", "limit_val_batches=0", "accelerator=cpu", "strategy=ddp", "devices=2"),
     ]
-    path = os.pathsep.join([str(root), *filter(None, sys.path)])
-    done = subprocess.run(
-        [sys.executable, "-m", "solo_intl.cli", "pretrain", *small],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_cli("pretrain", *small, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     (folder,) = (tmp_path / "runs" / "pretrain").iterdir()
     assert json.loads((folder / "metrics.json").read_text())["steps"] == 2

@@ -6,16 +6,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_run import SMALL
+from small_run import SMALL, run_cli
 
 from solo_intl.cli import main
 from solo_intl.evaluation import load_backbone
@@ -200,15 +197,7 @@ def test_accumulation_counts_images_and_steps(tmp_path: Path, monkeypatch, capsy
 
 def test_two_processes_share_one_run(tmp_path: Path):
     ddp = ["devices=2", "strategy=ddp", "accelerator=cpu", "limit_val_batches=0"]
-    done = subprocess.run(
-        [sys.executable, "-m", "solo_intl.cli", "pretrain", *SMALL, *ddp],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    done = run_cli("pretrain", *SMALL, *ddp, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folders = list((tmp_path / "runs" / "pretrain").iterdir())
     assert len(folders) == 1

@@ -5,12 +5,10 @@ fine-tuning on a list of labelled images, k-NN. Only the network and the run are
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from PIL import Image
+from small_run import run_cli
 
 from solo_intl.cli import main
 from solo_intl.data import open_split
@@ -33,14 +31,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch) -> None:
     assert main(["pretrain", *cell, runs, *SHORT, *RESNET_18]) == 0
     two = ["devices=[0,1]", "strategy=ddp"]
     linear = ["linear", "--config-path", "scripts/linear/imagenet", "--config-name", "intl"]
-    done = subprocess.run(
-        [sys.executable, "-m", "solo_intl.cli", *linear, runs, *SHORT, *two, "optimizer.batch_size=8"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    done = run_cli(*linear, runs, *SHORT, *two, "optimizer.batch_size=8")
     assert done.returncode == 0, done.stderr
     (tmp_path / "1percent.txt").write_text("n0/0.JPEG\nn1/1.JPEG\n")
     share = ["--config-path", "scripts/finetune/imagenet", "--config-name", "1percent"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from small_run import run_cli
 
 from solo_intl import host
 from solo_intl.cli import main
@@ -80,9 +79,7 @@ def test_a_bad_checkpoint_is_refused_in_one_line(tmp_path: Path, monkeypatch, ca
 
 
 def test_the_installed_script_exits_with_2():
-    done = subprocess.run(
-        [sys.executable, "-m", "solo_intl.cli", "nonsense"], capture_output=True, text=True, check=False
-    )
+    done = run_cli("nonsense")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
 

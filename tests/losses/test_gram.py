@@ -10,57 +10,21 @@
    more images than channels it is 5 products of m d^2 and 16 of d^3 a view;
 5. nothing of size m x d is kept for the backward pass but the views themselves, and of n views 10n - 2
    matrices m x m are (two: 18), of n and a target 10n + 8;
-6. with bf16 in the three products that make the Gram matrices, and in no other, loss and gradient hold 1e-3
-   of their size over training-like spectra at d = 2048; torch's own setting is as it was
-   afterwards, and float64 as ever;
-   with their factors rounded as bf16 and TF32 round them, on any machine, 1e-3 and 2e-4;
-7. up to 32 float32 images give the float64 loss and gradients, rounded once; 33 do not;
-8. rows whose mean is 1e5 times their spread are as well centred as the reference centres them;
-9. neither pass asks a device for a value, which would wait for it (on the meta device, which has none).
+6. up to 32 float32 images give the float64 loss and gradients, rounded once; 33 do not;
+7. rows whose mean is 1e5 times their spread are as well centred as the reference centres them;
+8. neither pass asks a device for a value, which would wait for it (on the meta device, which has none).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from gram_cases import SPECTRA, M, Products, draw, from_gram, from_whitened, gradients, leaves
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from solo_intl.losses import intl_loss_func, iternorm, trace_loss
-
-Parts = tuple[Tensor, Tensor, Tensor]
-
-
-def from_whitened(views: list[Tensor], target: Tensor | None, steps: int) -> Parts:
-    first, *others = [
-        iternorm(z, iterations=steps) for z in (views if target is None else [target.detach(), *views])
-    ]
-    invariance = sum(2 - 2 * cosine_similarity(first, z, dim=1, eps=0).mean() for z in others) / len(others)
-    trace = sum(trace_loss(z) for z in others) / len(others)
-    trace = trace + trace_loss(first) if target is None else trace
-    return invariance + 0.1 * trace, invariance, trace
-
-
-def from_gram(views: list[Tensor], target: Tensor | None, steps: int) -> Parts:
-    return intl_loss_func(views, target, beta=0.1, iterations=steps)
-
-
-def draw(count: int, m: int, d: int, seed: int = 0) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    common = torch.randn(m, d, generator=generator, dtype=torch.float64) + 3
-    return [common + 0.3 * torch.randn(m, d, generator=generator, dtype=torch.float64) for _ in range(count)]
-
-
-def leaves(tensors: list[Tensor], dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    return [z.to(dtype).detach().requires_grad_() for z in tensors]
-
-
-def gradients(loss: Tensor, views: list[Tensor]) -> Tensor:
-    return torch.stack(torch.autograd.grad(loss, views))
+from solo_intl.losses import intl_loss_func
 
 
 @pytest.mark.parametrize("count, with_target", [(2, False), (4, False), (1, True), (3, True)])
@@ -116,35 +80,6 @@ def test_the_batch_axis_and_tall_batches_differentiate_twice(steps: int) -> None
         assert torch.autograd.gradgradcheck(loss, views, fast_mode=True)
 
 
-def with_spectrum(d: int, decay: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    def one() -> Tensor:
-        u, _, vh = torch.linalg.svd(torch.randn(M, d, dtype=torch.float64), full_matrices=False)
-        return u * decay(torch.linspace(0, 1, M, dtype=torch.float64)) @ vh
-
-    common = one()
-    return [common + 0.3 * one() for _ in range(2)]
-
-
-def near_rank_one(d: int, residual: float) -> list[Tensor]:
-    common = torch.randn(M, 1, dtype=torch.float64) @ torch.randn(1, d, dtype=torch.float64)
-    return [common + residual * torch.randn(M, d, dtype=torch.float64) for _ in range(2)]
-
-
-M = 64
-SPECTRA: dict[str, Callable[[int], list[Tensor]]] = {
-    "flat": lambda d: draw(2, M, d),
-    "mean 100 times the spread": lambda d: [z + 100 for z in draw(2, M, d)],
-    "power law": lambda d: with_spectrum(d, lambda t: 1 / (1 + 63 * t)),
-    "condition 1e2": lambda d: with_spectrum(d, lambda t: 10 ** (-t)),
-    "condition 1e8": lambda d: with_spectrum(d, lambda t: 10 ** (-4 * t)),
-    "condition 1e16": lambda d: with_spectrum(d, lambda t: 10 ** (-8 * t)),
-    "rank 3": lambda d: [z[:, :3] @ draw(1, 3, d, seed=1)[0] for z in draw(2, M, d)],
-    "rank 1 and a tenth": lambda d: near_rank_one(d, 1e-1),
-    "rank 1 and a thousandth": lambda d: near_rank_one(d, 1e-3),
-    "rows from 1 to 1e-6": lambda d: [z * torch.logspace(0, -6, M)[:, None] for z in draw(2, M, d)],
-}
-
-
 @pytest.mark.parametrize("name", SPECTRA)
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 6, 8, 16])
 def test_float32_holds_over_conditionings(steps: int, name: str) -> None:
@@ -158,29 +93,6 @@ def test_float32_holds_over_conditionings(steps: int, name: str) -> None:
     if name == "rank 3":  # the rounding of the input itself is in Sigma's null space, and grows
         allowed += 1.2 * (gradients(from_whitened(narrow, None, steps)[0], narrow) - exact).norm()
     assert (gradients(found, narrow) - exact).norm() <= allowed
-
-
-class Products(TorchDispatchMode):
-    """Multiplications in the matrix products that run inside, by whether a side is longer than m."""
-
-    FIRST = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1}
-
-    def __init__(self, m: int) -> None:
-        super().__init__()
-        self.m, self.long, self.short = m, 0, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name.rstrip("_")
-        if name in self.FIRST:
-            a, b = args[self.FIRST[name] :][:2]
-            work = a.numel() * b.shape[-1]
-            if 1 in (*a.shape[-2:], b.shape[-1]):
-                pass  # a matrix by a vector, or of rank one
-            elif max(*a.shape[-2:], b.shape[-1]) > self.m:
-                self.long += work
-            else:
-                self.short += work
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(
@@ -235,82 +147,6 @@ def test_rows_far_from_zero_are_centred() -> None:
     found = gradients(from_gram(views, None, 4)[0], views)
     reference = gradients(from_whitened(views, None, 4)[0], views)
     assert (found - expected).norm() <= max(1e-5 * expected.norm(), 2 * (reference - expected).norm())
-
-
-TRAINING = ["flat", "power law", "condition 1e2", "condition 1e8", "rank 1 and a tenth"]
-
-
-@pytest.mark.parametrize("name", TRAINING)
-def test_bf16_gram_matrices(name: str) -> None:
-    torch.manual_seed(0)
-    views = leaves(SPECTRA[name](2048), torch.float32)
-    exact, rough = (
-        intl_loss_func(views, beta=0.1, precision=precision).loss for precision in ("fp32", "bf16")
-    )
-    assert rough.item() == pytest.approx(exact.item(), rel=1e-3)
-    exact_gradient, gradient = gradients(exact, views), gradients(rough, views)
-    assert (gradient - exact_gradient).norm() <= 1e-3 * exact_gradient.norm()
-    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        assert not torch.equal(gradient, exact_gradient)
-    wide = leaves(views)
-    found = [intl_loss_func(wide, beta=0.1, precision=precision).loss for precision in ("fp32", "bf16")]
-    assert torch.equal(*found)
-
-
-class Rounded(TorchDispatchMode):
-    """Rounds the factors of the products that make the Gram matrices to so many bits behind the point."""
-
-    def __init__(self, bits: int) -> None:
-        super().__init__()
-        self.drop, self.count = 23 - bits, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name == "aten::addmm_" and args[2].shape[1] > 1:
-            self.count += 1
-            args = (args[0], *map(self.rounded, args[1:]))
-        return func(*args, **(kwargs or {}))
-
-    def rounded(self, x: Tensor) -> Tensor:
-        whole = x.contiguous().view(torch.int32)
-        half = (1 << (self.drop - 1)) - 1 + ((whole >> self.drop) & 1)  # to even
-        return ((whole + half) >> self.drop << self.drop).view(torch.float32)
-
-
-def test_rounding_is_bf16s() -> None:
-    x = torch.randn(1000) * torch.logspace(-20, 20, 1000)
-    assert torch.equal(Rounded(7).rounded(x), x.bfloat16().float())
-
-
-@pytest.mark.parametrize(("bits", "allowed"), [(7, 1e-3), (10, 2e-4)])  # bf16, TF32
-@pytest.mark.parametrize("name", TRAINING)
-def test_gram_matrices_of_rounded_embeddings(name: str, bits: int, allowed: float) -> None:
-    torch.manual_seed(0)
-    views = leaves(SPECTRA[name](2048), torch.float32)
-    exact = from_gram(views, None, 4)[0]
-    with Rounded(bits) as products:
-        rough = from_gram(views, None, 4)[0]
-    assert products.count >= 2  # one makes G_1 and C, one G_2, in blocks of columns
-    assert rough.item() == pytest.approx(exact.item(), rel=1e-5)
-    exact_gradient, gradient = gradients(exact, views), gradients(rough, views)
-    assert 0 < (gradient - exact_gradient).norm() <= allowed * exact_gradient.norm()
-
-
-def test_bf16_is_set_for_the_gram_matrices_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    m, d = 16, 40000
-    setting = torch.backends.mkldnn.matmul
-    before = setting.fp32_precision
-    views = leaves(draw(2, m, d), torch.float32)
-
-    class During(Products):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if setting.fp32_precision != "bf16":
-                return func(*args, **(kwargs or {}))
-            return super().__torch_dispatch__(func, types, args, kwargs)
-
-    with During(m) as products:
-        intl_loss_func(views, precision="bf16").loss.backward()
-    assert (products.long, products.short) == (3 * m * m * d, 0)
-    assert setting.fp32_precision == before
 
 
 @pytest.mark.parametrize("d", [600, 3000])
