@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="with one, processor time; with more, wall clock"
     )
-    parser.add_argument("--seconds", type=float, default=8, help="of timing a size, or five sweep points")
+    parser.add_argument("--seconds", type=float, default=5, help="of timing a size, or five sweep points")
     parser.add_argument("--sizes", nargs="*", default=SIZES, help="m x d, such as 256x2048")
     parser.add_argument("--sweeps", nargs="*", default=list(SWEEPS), choices=SWEEPS, help="over m, d or T")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))

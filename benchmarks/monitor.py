@@ -1,6 +1,6 @@
 """What the spectrum monitor costs, in percent of training: python benchmarks/monitor.py
 
-Two epochs on digits a row, in a temporary folder, with a measurement at every step. Writes
+An epoch on digits a row, in a temporary folder, with a measurement at every step. Writes
 benchmarks/monitor.json.
 """
 
@@ -68,7 +68,7 @@ def measure(epochs: int, method: str, *overrides: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=1)
     epochs = parser.parse_args().epochs
     torch.set_num_threads(2)
     register()

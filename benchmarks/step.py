@@ -236,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--solo-learn", type=Path, help="HEAD's checkout, or SOLO_LEARN_CHECKOUT")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=2, help="timed in a round; one more warms up")
+    parser.add_argument("--steps", type=int, default=1, help="timed in a round; one more warms up")
     parser.add_argument(
         "--threads", type=int, default=1, help="with one, processor time; with more, wall clock"
     )
