@@ -45,11 +45,11 @@ from solo_intl.experiments.cell import read_config
 from solo_intl.experiments.figures import COLOURS, plt
 from solo_intl.register import register
 
-WARM_UP, BATCH = 1, 128
+WARM_UP = 1
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "step.png"
 # 3x3 stem at stride 1, 32 px: the CIFAR settings of each method on images that need no download
 CIFAR_LIKE = {"data": {"dataset": "digits"}, "backbone": {"stem": "cifar"}}
-FASHION = {"data": {"max_images": 10 * BATCH}}
+FASHION = {"data": {"max_images": 1280}}
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,10 @@ class Case:
     changes: dict[str, Any] = field(default_factory=dict)
     own_loader: bool = False
 
-    @property
-    def settings(self) -> Any:
+    def settings(self, batch: int) -> Any:
         folder, name = self.file.split("/")
         shared = {} if self.own_loader else {"cifar": CIFAR_LIKE, "fashion-mnist": FASHION}[folder]
-        fixed = {"optimizer": {"batch_size": BATCH}, "precision": "auto", "dry_run": True}
+        fixed = {"optimizer": {"batch_size": batch}, "precision": "auto", "dry_run": True}
         if not self.own_loader:
             fixed["data"] = {"num_workers": 0}
         return OmegaConf.merge(read_config(SCRIPTS / "pretrain" / folder, name), shared, fixed, self.changes)
@@ -129,6 +128,7 @@ class Timing:
     """How steps are timed."""
 
     steps: int
+    batch: int
     threads: int
 
     @property
@@ -138,7 +138,7 @@ class Timing:
 
 def measure(case: Case, timing: Timing) -> dict[str, float]:
     """Median seconds of a step in one short run, and its peak memory."""
-    run = prepare(case.settings)
+    run = prepare(case.settings(timing.batch))
     watch = Stopwatch(case.own_loader, timing.clock)
     run.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
     run.trainer.limit_train_batches = timing.steps + WARM_UP
@@ -160,7 +160,7 @@ def stock_seconds(name: str, checkout: Path, data: Path, timing: Timing) -> floa
     folder, file = files[name]
     arguments = [
         *(f"--config-path={folder}", f"--config-name={file}"),
-        *(f"data.train_path={data}", f"data.val_path={data}", f"optimizer.batch_size={BATCH}"),
+        *(f"data.train_path={data}", f"data.val_path={data}", f"optimizer.batch_size={timing.batch}"),
         *("accelerator=cpu", "devices='1'", "strategy=auto", "precision=32", "max_epochs=1"),
         *(
             f"+limit_train_batches={timing.steps + WARM_UP}",
@@ -210,7 +210,7 @@ def summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     return {"rows": rows, "ratios": ratios}
 
 
-def draw(results: dict[str, Any], about: dict[str, Any]) -> Path:
+def draw(results: dict[str, Any], batch: int, about: dict[str, Any]) -> Path:
     """Seconds and peak memory of a step, one bar a row."""
     rows = results["rows"]
     size = (10, 0.32 * len(rows) + 1)
@@ -220,7 +220,7 @@ def draw(results: dict[str, Any], about: dict[str, Any]) -> Path:
     time_axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
     time_axes.margins(x=0.15)
     time_axes.invert_yaxis()
-    time_axes.set_xlabel(f"seconds a step of {BATCH} images, ResNet-18")
+    time_axes.set_xlabel(f"seconds a step of {batch} images, ResNet-18")
     measured = {name: row["MiB"] for name, row in rows.items() if "MiB" in row}  # of our own process
     bars = memory_axes.barh(list(measured), list(measured.values()), color=COLOURS[1])
     memory_axes.bar_label(bars, fmt="%.0f", fontsize=8, padding=3)
@@ -237,13 +237,14 @@ def main() -> None:
     parser.add_argument("--solo-learn", type=Path, help="HEAD's checkout, or SOLO_LEARN_CHECKOUT")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=1, help="timed in a round; one more warms up")
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument(
         "--threads", type=int, default=1, help="with one, processor time; with more, wall clock"
     )
     given = parser.parse_args()
     wanted = given.solo_learn or os.environ.get("SOLO_LEARN_CHECKOUT")
     checkout = stock.checkout(wanted) if wanted else None
-    timing = Timing(given.steps, given.threads)
+    timing = Timing(given.steps, given.batch, given.threads)
     torch.set_num_threads(timing.threads)
     register()
     torchvision.datasets.cifar.check_integrity = lambda *_: True  # the files hold digits
@@ -258,10 +259,10 @@ def main() -> None:
     results, about = summary(rounds), environment()
     for name, ratio in results["ratios"].items():
         print(name, ratio)
-    settings = {"rounds": given.rounds, "batch": BATCH, **asdict(timing)}
+    settings = {"rounds": given.rounds, **asdict(timing)}
     file = Path(__file__).with_suffix(".json")
     write_json(file, {"settings": settings, "results": results, "environment": about})
-    print(file, draw(results, about))
+    print(file, draw(results, timing.batch, about))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from step import BATCH, CASES, Case
+from step import CASES, Case
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
@@ -25,7 +25,7 @@ from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.experiments.figures import COLOURS, plt
 from solo_intl.register import register
 
-STEPS, WARM_UP = 3, 2
+STEPS, WARM_UP, BATCH = 3, 2, 128
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "step_profile.png"
 # part: what the name of an operation contains; the first that fits, searched from the operation outwards
 PARTS = {
@@ -86,7 +86,7 @@ def main(precision: str = "auto") -> None:
     torch.set_num_threads(2)
     register()
     case = Case(CASES["INTL"].file, {"precision": precision})
-    run = prepare(case.settings)
+    run = prepare(case.settings(BATCH))
     run.trainer.limit_train_batches = STEPS + WARM_UP
     recorder = Recorder()
     run.trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
