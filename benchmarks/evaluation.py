@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=2000)
     given = parser.parse_args()
     checkout = stock.checkout(given.solo_learn)
+    from solo_intl.detect import checkout_commit
     from solo_intl.engine.run_folder import environment, write_json
 
     torch.set_num_threads(1)
@@ -160,7 +161,8 @@ def main() -> None:
     for key in ("ours", "theirs", "ratio"):
         print(key, results[key], flush=True)
     about, file = environment(), Path(__file__).with_suffix(".json")
-    write_json(file, {"results": results, "environment": about})
+    commit = checkout_commit(checkout)
+    write_json(file, {"solo-learn HEAD": commit, "results": results, "environment": about})
     print(file, draw(whole, features, loop, about))
 
 

@@ -39,6 +39,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from solo_intl.config import SCRIPTS
+from solo_intl.detect import checkout_commit
 from solo_intl.engine.pretrain import prepare
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.experiments.cell import read_config
@@ -259,7 +260,8 @@ def main() -> None:
     results, about = summary(rounds), environment()
     for name, ratio in results["ratios"].items():
         print(name, ratio)
-    settings = {"rounds": given.rounds, **asdict(timing)}
+    commit = checkout_commit(checkout) if checkout else None
+    settings = {"rounds": given.rounds, **asdict(timing), "solo-learn HEAD": commit}
     file = Path(__file__).with_suffix(".json")
     write_json(file, {"settings": settings, "results": results, "environment": about})
     print(file, draw(results, timing.batch, about))
