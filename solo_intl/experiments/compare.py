@@ -154,18 +154,19 @@ def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
     for name in wanted:
         if name not in files:
             raise not_accepted("methods", name, files)
-        method = read_config(place, name).get("method")
-        if method not in host.METHODS:
-            raise not_accepted(f"method of {place / name}.yaml", method, host.METHODS)
     if not wanted:
         raise UserError(f"methods: found none with a file in {place}, accepted: {', '.join(host.METHODS)}")
+    baseline = "intl" if "intl" in known else wanted[0]  # whose data and network the baselines take
+    read = {name: read_config(place, name) for name in dict.fromkeys([*wanted, baseline])}
+    for name in wanted:
+        method = read[name].get("method")
+        if method not in host.METHODS:
+            raise not_accepted(f"method of {place / name}.yaml", method, host.METHODS)
     budget = check_budget(cfg)
     for seed in cfg.seeds:
         for name in (RAW, UNTRAINED, *wanted):
-            method = "intl" if name in (RAW, UNTRAINED) and "intl" in known else name
-            method = wanted[0] if method in (RAW, UNTRAINED) else method
-            cell = read_config(place, method)
-            cell = DictConfig(OmegaConf.merge(cell, cfg.get("overrides") or {}))
+            method = baseline if name in (RAW, UNTRAINED) else name
+            cell = DictConfig(OmegaConf.merge(read[method], cfg.get("overrides") or {}))
             cell.seed, cell.name = int(seed), f"{method}-seed{seed}"
             cell.checkpoint.dir = str(folder / "cells" / name.replace(" ", "-") / f"seed{seed}")
             # a killed cell goes on from its last epoch, however long ago that was
