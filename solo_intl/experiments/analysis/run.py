@@ -20,6 +20,7 @@ from solo_intl.experiments.analysis.drawing import write_figure
 from solo_intl.experiments.analysis.settings import open_folder, read_settings
 
 ANALYSES = ("theory", "toy", "instability", "ablation")
+ORIGIN = ("date", "commit", "processor_seconds")  # of a cell
 Cell = Callable[[], dict[str, Any]]
 
 
@@ -39,7 +40,7 @@ def run_analysis(analysis: str, arguments: Sequence[str]) -> Path:
     report: Report = module.report(results, settings)
     write_figure(report.figure, folder / analysis)
     _write_csv(folder / f"{analysis}.csv", report.rows)
-    origins = {name: {key: cell.get(key) for key in ("date", "commit")} for name, cell in results.items()}
+    origins = {name: {key: cell.get(key) for key in ORIGIN} for name, cell in results.items()}
     record: dict[str, Any] = {
         "analysis": analysis,
         "settings": OmegaConf.to_container(settings, resolve=True),
@@ -59,18 +60,19 @@ def run_analysis(analysis: str, arguments: Sequence[str]) -> Path:
 def run_cells(folder: Path, cells: Mapping[str, Cell]) -> dict[str, Any]:
     """Results by name, each from its file or else measured now and then written.
 
-    With it go seconds, date and commit: the record may be made long after, by another commit.
+    With it go seconds, of the clock and of the processor, date and commit: the record may be made long after,
+    by another commit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [name for name in cells if not (folder / f"{name}.json").is_file()]
     print(f"{len(cells)} cells, {len(cells) - len(missing)} finished before", flush=True)
     began = time.perf_counter()
     for done, name in enumerate(missing, 1):
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         result = cells[name]()
-        seconds = time.perf_counter() - started
+        seconds, worked = time.perf_counter() - started, time.process_time() - worked
         now = environment()
-        origin = {"date": now["date"], "commit": now["solo_intl"]["commit"]}
+        origin = dict(zip(ORIGIN, (now["date"], now["solo_intl"]["commit"], round(worked, 4)), strict=True))
         write_json(folder / f"{name}.json", {**result, "seconds": round(seconds, 2), **origin})
         left = (time.perf_counter() - began) / done * (len(missing) - done)
         print(f"[{done}/{len(missing)}] {name}: {seconds:.1f} s, about {left / 60:.0f} min left", flush=True)

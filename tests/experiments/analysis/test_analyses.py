@@ -82,7 +82,8 @@ def test_everything_is_measured_and_written(analysis: str, runs: dict[str, Path]
     assert found["seconds"] == {name: cell["seconds"] for name, cell in cells.items()}
     assert set(found["measured"]) == set(cells)
     for name, origin in found["measured"].items():
-        assert origin == {key: cells[name][key] for key in ("date", "commit")}
+        assert origin == {key: cells[name][key] for key in ("date", "commit", "processor_seconds")}
+        assert origin["processor_seconds"] > 0
         assert origin["date"] <= found["environment"]["date"]
 
 
