@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import torch
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
@@ -65,13 +66,26 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """Run what is missing in the folder that the comparison's name gives, and print the table.
 
     Raises:
-        UserError: unknown key or method, or the folder holds a comparison with other settings.
+        UserError: unknown key or method, or the folder holds a comparison with other settings, or another
+            process is writing to it.
     """
     check_keys(host.plain(cfg), SCHEMAS["compare"])
     if not isinstance(cfg.jobs, int) or cfg.jobs < 1:
         raise UserError(f"jobs: found {cfg.jobs!r}, accepted: a positive integer")
     folder = Path(cfg.checkpoint.dir) / "compare" / str(cfg.name)
     cells = list(_cells(cfg, folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", blocking=False):  # let go when the process ends, however it does
+            return _run(cfg, folder, cells)
+    except Timeout:
+        raise UserError(
+            f"name: found '{cfg.name}', whose folder {folder} another comparison is writing to; "
+            "accepted: a new name, or this one when that has ended"
+        ) from None
+
+
+def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     _open(folder, cfg, cells)
     missing = [cell for cell in cells if not cell.finished]
     print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before")

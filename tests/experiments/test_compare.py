@@ -2,12 +2,14 @@
 a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
 missing, and only evaluates a run that was killed after its training; the time left is that of the cells still
 to come; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may join,
-and results and report hold them all; other settings under one name, and unknown methods, are refused; it ends
-with a report."""
+and results and report hold them all; other settings under one name, unknown methods, and a second
+command on one folder are refused; it ends with a report."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,17 @@ def test_time_left(tmp_path: Path):
 def test_other_settings_need_another_name(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert compare(folder, "++overrides.max_epochs=2") == 2
     assert "holds a comparison with other overrides" in capsys.readouterr().err
+
+
+def test_one_command_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]):
+    hold = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True)\n    input()"
+    command = [sys.executable, "-c", hold, str(folder / "compare" / "tiny" / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert compare(folder) == 2
+        other.communicate(b"\n")
+    assert "another comparison is writing to" in capsys.readouterr().err
 
 
 def test_unknown_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
