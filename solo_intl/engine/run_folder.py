@@ -52,7 +52,8 @@ def environment() -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        # the program's name without its folder: where it is installed says nothing to another reader
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 
 

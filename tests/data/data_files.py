@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from cifar_files import digits_rgb
@@ -65,7 +66,6 @@ def write_class_folders(root: Path, per_class: dict[str, int], *, size: int = 16
 
 def write_h5(path: Path, per_class: dict[str, int], *, size: int = 16) -> dict[str, np.ndarray]:
     """solo-learn's layout, digits as PNG bytes; returns the pixels by ``class/name``."""
-    h5py = pytest.importorskip("h5py", reason="needs h5py")
     images, labels = digits_rgb(max(per_class.values()) * 10, seed=4, size=size)
     held = {}
     with h5py.File(path, "w") as file:

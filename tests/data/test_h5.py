@@ -5,13 +5,12 @@ import pickle
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from data_files import refused, write_h5
 
 from solo_intl.data import count_classes, open_split
-
-h5py = pytest.importorskip("h5py", reason="needs h5py")
 
 
 def _cfg(path: Path, dataset: str = "custom", **more: object) -> dict[str, object]:

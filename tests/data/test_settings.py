@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from data_files import refused, write_class_folders
 from omegaconf import OmegaConf
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from solo_intl import errors
 from solo_intl.data import DATASETS, count_classes, open_split, registry, settings
@@ -125,10 +126,9 @@ def test_the_table() -> None:
 
 
 def test_imagenet_statistics_are_timms() -> None:
-    constants = pytest.importorskip("timm.data.constants", reason="needs timm")
     for name in ("imagenet", "imagenet100", "custom"):
-        assert DATASETS[name].mean == constants.IMAGENET_DEFAULT_MEAN
-        assert DATASETS[name].std == constants.IMAGENET_DEFAULT_STD
+        assert DATASETS[name].mean == IMAGENET_DEFAULT_MEAN
+        assert DATASETS[name].std == IMAGENET_DEFAULT_STD
 
 
 def test_importing_the_room_loads_neither_solo_nor_what_is_slow() -> None:
