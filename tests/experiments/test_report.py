@@ -38,7 +38,7 @@ SETTINGS = {
     "seeds": [0, 1],
     "jobs": 1,
     "overrides": {
-        "backbone": {"stem_stride": 2},
+        "backbone": {"stem": "imagenet"},
         "data": {"max_images": 64, "num_workers": 0},
         "max_epochs": 1,
         "limit_val_batches": 2,

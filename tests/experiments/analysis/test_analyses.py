@@ -109,7 +109,7 @@ def test_goes_on_where_it_stood(runs: dict[str, Path], capsys: pytest.CaptureFix
     assert f"{len(files)} cells, {len(files) - 1} finished before" in capsys.readouterr().out
     again = {file: (file.stat().st_mtime_ns, json.loads(file.read_text())) for file in files}
     assert [file for file in files if again[file][0] != before[file][0]] == [files[3]]
-    origin = {"seconds": 0, "date": "", "commit": ""}
+    origin = {"seconds": 0, "processor_seconds": 0, "date": "", "commit": ""}
     same = [{**cells[files[3]][1], **origin} for cells in (before, again)]
     assert same[0] == same[1]  # the same seed gives the same run
     assert not list(folder.rglob("*.partial"))
