@@ -38,7 +38,7 @@ SETTINGS = {
     "seeds": [0, 1],
     "jobs": 1,
     "overrides": {
-        "backbone": {"stem": "imagenet"},
+        "backbone": {"stem_stride": 2},
         "data": {"max_images": 64, "num_workers": 0},
         "max_epochs": 1,
         "limit_val_batches": 2,
@@ -135,7 +135,7 @@ def test_the_ranking_is_that_of_the_cells(folder: Path):
 
 def test_what_a_reader_must_know_of_it(folder: Path, page: str):
     assert "<dt>not finished yet</dt><dd>raw pixels 1, untrained 1</dd>" in page
-    assert "<dt>backbone</dt><dd>resnet18, stem of stride 2</dd>" in page
+    assert "<dt>backbone</dt><dd>resnet18, 3x3 stem of stride 2</dd>" in page
     assert "<dt>batch</dt><dd>32</dd>" in page
     comparison = read_comparison(folder)
     lines = {line["name"]: line for line in _table(comparison, rank(comparison))}

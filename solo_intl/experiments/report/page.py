@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from omegaconf import OmegaConf
 
+from solo_intl import host
 from solo_intl.errors import UserError
 from solo_intl.experiments.report.curves import draw_curves
 from solo_intl.experiments.report.data import Comparison, Entry, read_comparison
@@ -109,7 +110,6 @@ def _section(
 def _content(comparison: Comparison, rows: list[Row], sections: list[Section]) -> dict[str, Any]:
     return {
         "comparison": comparison,
-        "rows": rows,
         "table": _table(comparison, rows),
         "conclusion": conclusion(rows),
         "facts": _facts(comparison),
@@ -182,14 +182,15 @@ def _distinct(values: Iterable[object]) -> str:
     return ", ".join(map(str, sorted(set(values))))  # type: ignore[type-var]
 
 
-def _machine(environment: dict[str, Any]) -> str:
-    machine = environment.get("machine", {})
-    return ", ".join([*machine.get("gpus", []), str(machine.get("processor", ""))])
-
-
 def _network(cfg: Any) -> str:
-    stem = OmegaConf.select(cfg, "backbone.stem_stride")
-    return str(cfg.backbone.name) + ("" if stem is None else f", stem of stride {stem}")
+    backbone = host.plain(cfg.backbone)
+    if not backbone["name"].startswith("resnet"):
+        return str(backbone["name"])
+    kind = host.stem_kind(backbone, cfg.data.dataset, host.image_size(cfg))
+    stride = host.stem_stride(backbone)
+    return f"{backbone['name']}, " + (
+        "7x7 stem with max-pooling" if kind == "imagenet" else f"3x3 stem of stride {stride}"
+    )
 
 
 def _environments(comparison: Comparison) -> list[tuple[str, str]]:
