@@ -35,8 +35,11 @@ def fit(
     folder: Path,
     cfg: DictConfig,
     resume: Path | None,
-) -> None:
+) -> bool:
     """``Trainer.fit`` that leaves no folder behind when it fails before the first step.
+
+    Returns:
+        Whether it trained: False where ``resume`` has all the epochs already.
 
     Raises:
         UserError: a mistake found while setting up, or a checkpoint to resume from that does not fit.
@@ -54,9 +57,12 @@ def fit(
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"resume_from_checkpoint: {resume} does not fit this run: {reason}") from None
         raise
-    if trainer.is_global_zero:
+    if not opens.began:
+        _remove(new)
+    elif trainer.is_global_zero:
         # the CSV logger leaves an empty one; config.yaml is the run's configuration
         (folder / "hparams.yaml").unlink(missing_ok=True)
+    return opens.began
 
 
 def _remove(new: Sequence[Path]) -> None:

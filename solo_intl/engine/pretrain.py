@@ -24,7 +24,7 @@ from solo_intl.data.batched import BatchedViews, MemoryImages, as_is
 from solo_intl.engine.clock import MEASURED_STEPS, SKIPPED_STEPS, Clock
 from solo_intl.engine.fit import fit
 from solo_intl.engine.monitor import SpectrumMonitor
-from solo_intl.engine.resume import resume_checkpoint
+from solo_intl.engine.resume import last_metrics, resume_checkpoint, unclosed_folder
 from solo_intl.engine.run_folder import plan_run_folder, write_json
 from solo_intl.engine.trainer import LAST, build_trainer
 from solo_intl.engine.views import FirstViews
@@ -158,16 +158,27 @@ def peak_memory_gib() -> float:
 
 
 def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
-    """Train and return the run folder with its final figures (percentages, seconds, images per second)."""
+    """Train and return the run folder with its final figures (percentages, seconds, images per second).
+
+    A run that was killed after its last checkpoint and before its final figures gets them, in its own folder.
+
+    Raises:
+        UserError: any mistake in the configuration or the data; nothing is left to train.
+    """
     run = prepare(cfg)
     if run.folder is None:
         raise UserError("dry_run: found true, accepted here: false")
     resume = resume_checkpoint(run.base_cfg, "pretrain")
     started = time.perf_counter()
-    fit(run.trainer, run.model, run.train, run.val, run.folder, run.base_cfg, resume)
-    seconds = time.perf_counter() - started
-    metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
-    images = run.clock.batches * run.cfg.optimizer.batch_size * run.trainer.world_size
+    folder, batches = run.folder, run.steps * run.cfg.accumulate_grad_batches
+    if fit(run.trainer, run.model, run.train, run.val, folder, run.base_cfg, resume):
+        seconds, batches = time.perf_counter() - started, run.clock.batches
+        metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
+    else:
+        folder = unclosed_folder(resume)
+        metrics = last_metrics(folder)
+        seconds = metrics.get("seconds", 0.0)
+    images = batches * run.cfg.optimizer.batch_size * run.trainer.world_size
     final = {
         "command": "pretrain",
         "method": run.cfg.method,
@@ -176,7 +187,7 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
         "epochs": run.trainer.current_epoch,
         "steps": run.trainer.global_step,
         "seconds": round(seconds, 2),
-        "images_per_second": round(images / seconds, 1),
+        "images_per_second": round(images / seconds, 1) if seconds else None,
         "peak_memory_gib": round(peak_memory_gib(), 2),
         "precision": run.trainer.precision,
         "checkpoint": f"checkpoints/{LAST}.ckpt" if run.cfg.checkpoint.enabled else None,
@@ -185,5 +196,5 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
     if run.monitor and run.monitor.found:
         final["spectrum"] = {**run.monitor.found[-1].measures, "seconds": round(run.monitor.seconds, 3)}
     if run.trainer.is_global_zero:
-        write_json(run.folder / "metrics.json", final)
-    return run.folder, final
+        write_json(folder / "metrics.json", final)
+    return folder, final

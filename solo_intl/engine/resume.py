@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from pathlib import Path
@@ -37,6 +38,14 @@ def _resumed_from(folder: Path) -> str | None:
         return None
 
 
+def nothing_left(resume: Path | None) -> UserError:
+    """The error of a checkpoint that has all its epochs."""
+    return UserError(
+        f"resume_from_checkpoint: {resume} has all its epochs, accepted: a greater max_epochs, "
+        "or auto_resume.enabled=false to begin anew"
+    )
+
+
 def resume_checkpoint(cfg: DictConfig, command: str) -> Path | None:
     """``resume_from_checkpoint`` if given; with ``auto_resume`` the newest unfinished run of this config.
 
@@ -70,3 +79,27 @@ def resume_checkpoint(cfg: DictConfig, command: str) -> Path | None:
             print(f"solo-intl {command}: auto_resume continues {checkpoint}")
             return checkpoint
     return None
+
+
+def unclosed_folder(resume: Path | None) -> Path:
+    """The run folder of a checkpoint with all its epochs, killed before its final figures were written.
+
+    Raises:
+        UserError: it has its final figures, or is in no run folder.
+    """
+    folder = resume.parent.parent if resume else Path()
+    if not (folder / "metrics.csv").is_file() or (folder / "metrics.json").exists():
+        raise nothing_left(resume)
+    return folder
+
+
+def last_metrics(folder: Path) -> dict[str, float]:
+    """The last value of each column of the run's ``metrics.csv``."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: float(value)
+        for row in rows
+        for name, value in row.items()
+        if name not in ("epoch", "step") and value
+    }

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from solo_intl.engine.fit import fit
-from solo_intl.engine.resume import resume_checkpoint
+from solo_intl.engine.resume import nothing_left, resume_checkpoint
 
 
 def fit_labelled(
@@ -49,7 +49,9 @@ def fit_labelled(
         )
 
     train, val = loader(data[0], True), loader(data[1], False)
-    fit(trainer, model, train, val, folder, cfg, resume_checkpoint(cfg, command))
+    resume = resume_checkpoint(cfg, command)
+    if not fit(trainer, model, train, val, folder, cfg, resume):
+        raise nothing_left(resume)
     final = trainer.callback_metrics
     return {
         "top1": float(final["val_acc1"]),

@@ -133,11 +133,21 @@ def test_auto_resume_finds_the_unfinished_run_and_only_that(tmp_path: Path, monk
     assert main([*arguments, "limit_val_batches=0"]) == 0
     first = newest(tmp_path, "pretrain")
     assert "auto_resume" not in capsys.readouterr().out, "nothing to continue yet"
-    (first / "metrics.json").unlink()  # as if it had been stopped
+    before = json.loads((first / "metrics.json").read_text())
+    (first / "metrics.json").unlink()  # as if it had been stopped after its last checkpoint
     assert main([*arguments, "limit_val_batches=0", "seed=9"]) == 0
     assert "auto_resume continues" not in capsys.readouterr().out, "another configuration"
     assert main([*arguments, "limit_val_batches=0"]) == 0
     assert f"auto_resume continues {first.relative_to(tmp_path)}" in capsys.readouterr().out
+    assert len(list((tmp_path / "runs" / "pretrain").iterdir())) == 2, "it ends in its own folder"
+    after = json.loads((first / "metrics.json").read_text())
+    assert (after["steps"], after["epochs"]) == (before["steps"], before["epochs"])
+    name = "train_intl_loss_epoch"
+    assert after["metrics"][name] == pytest.approx(before["metrics"][name])
+    again = f"resume_from_checkpoint={first / 'checkpoints' / 'last.ckpt'}"
+    assert main([*arguments, "limit_val_batches=0", again]) == 2
+    assert "has all its epochs" in capsys.readouterr().err
+    assert len(list((tmp_path / "runs" / "pretrain").iterdir())) == 2
 
 
 def test_tensorboard_by_a_switch(tmp_path: Path, monkeypatch):
