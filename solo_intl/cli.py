@@ -36,7 +36,7 @@ def _refuse_arguments(command: str, rest: Sequence[str]) -> None:
         raise UserError(f"solo-intl {command}: found {rest[0]!r}, accepted: no arguments")
 
 
-def _dispatch(command: str, rest: list[str]) -> None:
+def _dispatch(command: str, rest: list[str]) -> int:
     if command in CONFIGURED:
         from solo_intl.config import run_with_hydra, take_flag
         from solo_intl.register import register
@@ -47,7 +47,8 @@ def _dispatch(command: str, rest: list[str]) -> None:
         if command == "export":
             to, rest = take_flag(rest, "--to")
             rest = rest if to is None else [*rest, f"to={to}"]
-        run_with_hydra(command, _task(command), rest)
+        done = run_with_hydra(command, _task(command), rest)
+        return int(command == "compare" and bool(done and done["failed"]))
     elif command == "experiment":
         from solo_intl.experiments import run_experiment
 
@@ -66,6 +67,7 @@ def _dispatch(command: str, rest: list[str]) -> None:
             from solo_intl.commands import doctor
 
             doctor.run()
+    return 0
 
 
 def _task(command: str):  # type: ignore[no-untyped-def]
@@ -76,7 +78,7 @@ def _task(command: str):  # type: ignore[no-untyped-def]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 for a user's mistake, told in one line.
+    """Run one command; 0 on success, 2 for a user's mistake, told in one line; 1 where a cell failed.
 
     Example:
         >>> main(["--version"]) == 0
@@ -94,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command not in COMMANDS:
             raise not_accepted("solo-intl COMMAND", command, COMMANDS)
-        _dispatch(command, rest)
+        return _dispatch(command, rest)
     except UserError as error:
         print(
             f"solo-intl: error: {error}" if not str(error).startswith("solo-intl") else str(error),
@@ -104,7 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("solo-intl: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def script() -> None:

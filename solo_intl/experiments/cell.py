@@ -13,6 +13,7 @@ from torch import nn
 
 from solo_intl import host
 from solo_intl.data import eval_transform, normalization, open_split
+from solo_intl.engine.precision import uses_gpu
 from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.engine.resume import same_run
 from solo_intl.evaluation import (
@@ -47,8 +48,12 @@ def judge(train: Features, val: Features, seed: int, keep: Path | None = None) -
         keep_features(val, keep)
     return {
         "knn": float(knn_accuracy(train, val, k=5)["top1"]),
-        "linear": float(adam_probe(train, val, seed=seed).metrics["top1"]),
+        "linear": float(adam_probe(train, val, seed=seed, device=_device()).metrics["top1"]),
     }
+
+
+def _device() -> str:
+    return "cuda" if uses_gpu("auto") else "cpu"
 
 
 def keep_features(val: Features, folder: Path) -> None:
@@ -71,7 +76,13 @@ def judge_network(cfg: DictConfig, backbone: nn.Module, keep: Path | None = None
     mean, std = normalization(cfg.data, cfg.augmentations)
     transform = eval_transform(cfg.augmentations[0].crop_size, mean, std)
     train, val = (
-        extract_features(backbone, open_split(cfg.data, split, transform)) for split in ("train", "val")
+        extract_features(
+            backbone,
+            open_split(cfg.data, split, transform),
+            num_workers=int(cfg.data.num_workers),
+            device=_device(),
+        )
+        for split in ("train", "val")
     )
     return judge(train, val, cfg.seed, keep)
 

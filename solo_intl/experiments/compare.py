@@ -10,70 +10,50 @@ import statistics
 import sys
 import threading
 import time
+import traceback
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 import torch
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from solo_intl import host
 from solo_intl.commands.report import percent, print_rows
-from solo_intl.config.compose import config_folder
+from solo_intl.config import pretrain_settings
 from solo_intl.config.schema import SCHEMAS, check_keys
+from solo_intl.data import open_split
 from solo_intl.engine.run_folder import environment, write_json
-from solo_intl.errors import UserError, not_accepted
+from solo_intl.errors import UserError
 from solo_intl.experiments.apart import Named, end_all, run_apart
-from solo_intl.experiments.budget import check_budget, within_minutes
-from solo_intl.experiments.cell import judge, judge_pretrained, judge_untrained, raw_pixels, read_config
+from solo_intl.experiments.budget import within_minutes
+from solo_intl.experiments.cell import judge, judge_pretrained, judge_untrained, raw_pixels
+from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of, open_folder
 from solo_intl.experiments.report import write_report
 from solo_intl.register import register
-
-RAW, UNTRAINED = "raw pixels", "untrained"  # what a method has to beat
-RESULT = "result.json"
-FOREVER = 24 * 365 * 100  # hours
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One network at one seed: a method's, or one that a method has to beat."""
-
-    name: str
-    cfg: DictConfig
-    minutes: float | None = None  # of pre-training; None: the epochs that cfg states
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.cfg.checkpoint.dir)
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """What the cell wrote; empty if it has not ended."""
-        file = self.folder / RESULT
-        return json.loads(file.read_text()) if file.is_file() else {}
-
-    @property
-    def finished(self) -> bool:
-        """Failed cells are tried again."""
-        return bool(self.result) and "error" not in self.result
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Run what is missing in the folder that the comparison's name gives, and print the table.
 
+    Returns:
+        ``folder``, the names of the ``failed`` cells, and the ``results`` by method.
+
     Raises:
-        UserError: unknown key or method, or the folder holds a comparison with other settings, or another
-            process is writing to it.
+        UserError: a mistake in the configuration, no data, or the folder holds a comparison with other
+            settings, or another process is writing to it.
     """
     check_keys(host.plain(cfg), SCHEMAS["compare"])
     if not isinstance(cfg.jobs, int) or cfg.jobs < 1:
         raise UserError(f"jobs: found {cfg.jobs!r}, accepted: a positive integer")
     folder = Path(cfg.checkpoint.dir) / "compare" / str(cfg.name)
-    cells = list(_cells(cfg, folder))
+    cells = list(cells_of(cfg, folder))
+    if not all(cell.finished for cell in cells):  # once, before every cell meets the same mistake
+        for split in ("train", "val"):
+            open_split(pretrain_settings(cells[-1].cfg).data, split)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", blocking=False):  # let go when the process ends, however it does
@@ -86,7 +66,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
-    _open(folder, cfg, cells)
+    open_folder(folder, cfg, cells)
     missing = [cell for cell in cells if not cell.finished]
     print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before")
     _run_all(folder, cells, missing, int(cfg.jobs))
@@ -102,15 +82,20 @@ def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]
     return {"folder": str(folder), "failed": failed, "results": results}
 
 
+def _processors() -> int:
+    """Those this process may use, where the platform tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs: int) -> None:
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, _processors() // jobs)
     begun: dict[Path, float] = {}
     stop = threading.Event()
 
     def start(cell: Cell) -> None:
         begun[cell.folder] = time.perf_counter()
         (cell.folder / RESULT).unlink(missing_ok=True)  # of an attempt that failed
-        code = run_apart(_run_cell, cell, threads)
+        code = run_apart(_run_cell, cell, threads, jobs)
         if not cell.result and not stop.is_set():
             cell.folder.mkdir(parents=True, exist_ok=True)
             write_json(cell.folder / RESULT, {"error": f"the process ended with code {code}"})
@@ -123,7 +108,7 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
             future.result()
             waiting.remove(running[future])
             spent = {place: time.perf_counter() - since for place, since in begun.items()}
-            counter = f"[{len(missing) - len(waiting)}/{len(missing)}]"
+            counter = f"[{len(cells) - len(waiting)}/{len(cells)}]"
             _say(counter, running[future], seconds_left(cells, waiting, spent, jobs))
             _write_results(folder, cells)
     finally:  # the command's own end, or Ctrl-C: no cell begins any more, and none goes on
@@ -160,61 +145,7 @@ def seconds_left(
     return max([sum(left) / jobs, *left])  # what runs alone at the end is not shared
 
 
-def _cells(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
-    place = config_folder(cfg.pretrain)
-    files = sorted(file.stem for file in place.glob("*.yaml"))
-    known = [name for name in files if name in host.METHODS]
-    wanted = known if cfg.methods == "all" else list(cfg.methods)
-    for name in wanted:
-        if name not in files:
-            raise not_accepted("methods", name, files)
-    if not wanted:
-        raise UserError(f"methods: found none with a file in {place}, accepted: {', '.join(host.METHODS)}")
-    baseline = "intl" if "intl" in known else wanted[0]  # whose data and network the baselines take
-    read = {name: read_config(place, name) for name in dict.fromkeys([*wanted, baseline])}
-    for name in wanted:
-        method = read[name].get("method")
-        if method not in host.METHODS:
-            raise not_accepted(f"method of {place / name}.yaml", method, host.METHODS)
-    budget = check_budget(cfg)
-    for seed in cfg.seeds:
-        for name in (RAW, UNTRAINED, *wanted):
-            method = baseline if name in (RAW, UNTRAINED) else name
-            cell = DictConfig(OmegaConf.merge(read[method], cfg.get("overrides") or {}))
-            cell.seed, cell.name = int(seed), f"{method}-seed{seed}"
-            cell.checkpoint.dir = str(folder / "cells" / name.replace(" ", "-") / f"seed{seed}")
-            # a killed cell goes on from its last epoch, however long ago that was
-            cell.auto_resume = {"enabled": True, "max_hours": FOREVER}
-            cell.max_epochs = budget.get("max_epochs", cell.max_epochs)
-            yield Cell(name, cell, budget.get("minutes"))
-
-
-def _open(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
-    """Keep the settings beside the results, so that no cell of other settings ever joins them."""
-    file = folder / "config.yaml"
-    free = ("methods", "seeds", "jobs", "checkpoint", "report")  # more of them may join later
-    methods, seeds = (
-        [cell.name for cell in cells if cell.name not in (RAW, UNTRAINED)],
-        [int(cell.cfg.seed) for cell in cells],
-    )
-    if file.is_file():
-        kept = host.plain(OmegaConf.load(file))
-        before = {key: value for key, value in kept.items() if key not in free}
-        now = {key: value for key, value in host.plain(cfg).items() if key not in free}
-        if before != now:
-            different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-            raise UserError(
-                f"name: found '{cfg.name}', whose folder {folder} holds a comparison with other "
-                f"{', '.join(different)}; accepted: a new name, or the same settings"
-            )
-        methods = [*(kept["methods"] if kept["methods"] != "all" else ()), *methods]
-        seeds += kept["seeds"]
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = {**host.plain(cfg), "methods": list(dict.fromkeys(methods)), "seeds": sorted(set(seeds))}
-    file.write_text(OmegaConf.to_yaml(OmegaConf.create(whole), resolve=True))
-
-
-def _run_cell(cell: Cell, threads: int) -> None:
+def _run_cell(cell: Cell, threads: int, jobs: int) -> None:
     name = f"{cell.name}, seed {cell.cfg.seed}"
     sys.stdout, sys.stderr = (cast(TextIO, Named(name, stream)) for stream in (sys.stdout, sys.stderr))
     torch.set_num_threads(threads)
@@ -226,8 +157,11 @@ def _run_cell(cell: Cell, threads: int) -> None:
         result = _measure(cell)
     except Exception as error:  # one cell's failure is a result; the others go on
         result = {"error": f"{type(error).__name__}: {error}"}
+        if not isinstance(error, UserError):
+            result["traceback"] = traceback.format_exc()
     cell.folder.mkdir(parents=True, exist_ok=True)
     result["seconds"] = round(time.perf_counter() - started + result.pop("before", 0.0), 1)
+    result |= {"jobs": jobs, "threads": threads, "settings": cell.settings}
     write_json(cell.folder / RESULT, {**result, "environment": environment()})
 
 
@@ -265,6 +199,7 @@ def _write_results(folder: Path, cells: Sequence[Cell]) -> dict[str, list[dict[s
     for place, name in names.items():
         for file in place.glob(f"seed*/{RESULT}"):
             found = json.loads(file.read_text())
+            found.pop("settings", None)  # those of the whole run are in its folder's config.yaml
             here = found.pop("environment", {})  # cells may come from several days and versions
             if here:
                 found |= {"commit": here["solo_intl"]["commit"], "date": here["date"]}

@@ -16,9 +16,9 @@ from solo_intl.config.compose import SCRIPTS, config_folder
 from solo_intl.config.schema import SCHEMAS, check_keys
 from solo_intl.engine.pretrain import pretrain
 from solo_intl.errors import UserError
-from solo_intl.experiments import compare
 from solo_intl.experiments.budget import check_budget, within_minutes
 from solo_intl.experiments.cell import read_config
+from solo_intl.experiments.grid import cells_of
 
 
 def comparison(**budget: object) -> DictConfig:
@@ -39,8 +39,8 @@ def cell(tmp_path: Path) -> DictConfig:
 
 
 def test_the_same_epochs_for_every_cell(tmp_path: Path):
-    assert [cell.cfg.max_epochs for cell in compare._cells(comparison(max_epochs=3), tmp_path)] == [3] * 4
-    assert {cell.minutes for cell in compare._cells(comparison(minutes=2.5), tmp_path)} == {2.5}
+    assert [cell.cfg.max_epochs for cell in cells_of(comparison(max_epochs=3), tmp_path)] == [3] * 4
+    assert {cell.minutes for cell in cells_of(comparison(minutes=2.5), tmp_path)} == {2.5}
 
 
 def test_mistakes():
@@ -76,7 +76,7 @@ def test_time_ends_a_run_that_is_slower(cell: DictConfig, tmp_path: Path):
 def test_shipped_comparisons(file: Path, tmp_path: Path):
     cfg = read_config(file.parent, file.stem)
     check_keys(host.plain(cfg), SCHEMAS["compare"])
-    cells = list(compare._cells(cfg, tmp_path))
+    cells = list(cells_of(cfg, tmp_path))
     methods = {"fashion-mnist-forms": 4, "augment": 2}.get(file.stem, 9)
     assert len({cell.name for cell in cells}) >= 2 + methods
     assert len({cell.folder for cell in cells}) == len(cells)
@@ -85,7 +85,7 @@ def test_shipped_comparisons(file: Path, tmp_path: Path):
 @pytest.mark.parametrize("folder", ["digits", "fashion-mnist"])
 def test_augmentation_is_all_that_its_comparison_changes(folder: str, tmp_path: Path):
     cfg = read_config(SCRIPTS / "compare", "augment", [f"pretrain=pretrain/{folder}"])
-    cells = {(cell.name, cell.cfg.seed): host.plain(cell.cfg) for cell in compare._cells(cfg, tmp_path)}
+    cells = {(cell.name, cell.cfg.seed): host.plain(cell.cfg) for cell in cells_of(cfg, tmp_path)}
     for seed in (0, 1, 2):
         stock, batched = (cells[name, seed] for name in ("intl", "intl_batched"))
         assert batched["data"].pop("augment") == "batched"

@@ -16,7 +16,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from solo_intl.cli import main
+from solo_intl.errors import UserError
 from solo_intl.experiments import compare as comparing
+from solo_intl.experiments.grid import Cell, cells_of, open_folder
 from solo_intl.experiments.report.data import read_comparison
 
 TINY = (
@@ -37,7 +39,7 @@ def compare(folder: Path, *more: str) -> int:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("compare")
-    assert compare(place) == 0
+    assert compare(place) == 1  # W-MSE's cell failed
     return place
 
 
@@ -55,6 +57,7 @@ def test_every_cell_is_measured_or_says_why_not(folder: Path):
         assert all(0 <= value <= 100 for value in cell["accuracies"].values())
     assert found["simsiam"][0]["pretraining"]["steps"] == 2
     assert "optimizer.batch_size: found 32, accepted by wmse" in found["wmse"][0]["error"]
+    assert found["simsiam"][0]["jobs"] == 2
     run = folder / "compare" / "tiny" / "cells" / "simsiam" / "seed0" / found["simsiam"][0]["run"]
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert found["untrained"][0]["accuracies"] != found["simsiam"][0]["accuracies"]
@@ -70,13 +73,19 @@ def test_ends_with_its_report(folder: Path):
         assert shown in page
 
 
+def test_a_report_even_if_every_method_failed(tmp_path: Path):
+    assert compare(tmp_path, "methods=[wmse]") == 1
+    page = (tmp_path / "compare" / "tiny" / "report" / "report.html").read_text()
+    assert "optimizer.batch_size: found 32" in page
+
+
 def test_goes_on_where_it_stood(folder: Path, capfd: pytest.CaptureFixture[str]):
     cells = folder / "compare" / "tiny" / "cells"
     (cells / "simsiam" / "seed0" / "result.json").unlink()  # killed after pre-training, while it was judged
     (checkpoint,) = cells.glob("simsiam/seed0/pretrain/*/checkpoints/last.ckpt")
     trained = checkpoint.stat().st_mtime_ns
     before = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
-    assert compare(folder, "methods=[simsiam,wmse,barlow_twins]", "report=false") == 0
+    assert compare(folder, "methods=[simsiam,wmse,barlow_twins]", "report=false") == 1
     after = {file: file.stat().st_mtime_ns for file in cells.rglob("result.json")}
     done_again = {file.parent.parent.name for file in after if after[file] != before.get(file)}
     assert done_again == {"simsiam", "wmse", "barlow_twins"}
@@ -86,6 +95,8 @@ def test_goes_on_where_it_stood(folder: Path, capfd: pytest.CaptureFixture[str])
     assert simsiam["seconds"] >= simsiam["pretraining"]["seconds"]
     shown = capfd.readouterr().out
     assert "5 cells, 2 finished before" in shown
+    assert "[3/5] " in shown
+    assert "[5/5] " in shown
     (line,) = [line for line in shown.splitlines() if "epoch 1/1" in line]
     assert line.startswith("barlow_twins, seed 0: epoch 1/1  train_barlow_loss ")
     assert "accuracies" in results(folder)["barlow_twins"][0]
@@ -98,8 +109,8 @@ def test_parts_of_a_grid_are_one_comparison(folder: Path):
     assert isinstance(cfg, DictConfig)
     methods = list(cfg.methods)
     cfg.methods, cfg.seeds = ["vicreg"], [1]
-    cells = list(comparing._cells(cfg, place))
-    comparing._open(place, cfg, cells)
+    cells = list(cells_of(cfg, place))
+    open_folder(place, cfg, cells)
     comparing._write_results(place, cells)
     assert results(folder) == before
     kept = OmegaConf.load(place / "config.yaml")
@@ -109,14 +120,14 @@ def test_parts_of_a_grid_are_one_comparison(folder: Path):
 
 
 def test_time_left(tmp_path: Path):
-    def cell(name: str, seconds: float | None) -> comparing.Cell:
+    def cell(name: str, seconds: float | None) -> Cell:
         place = tmp_path / name / str(len(grid))
         if seconds is not None:
             place.mkdir(parents=True)
             (place / "result.json").write_text(json.dumps({"seconds": seconds, "accuracies": {}}))
-        return comparing.Cell(name, OmegaConf.create({"checkpoint": {"dir": str(place)}}))
+        return Cell(name, OmegaConf.create({"checkpoint": {"dir": str(place)}}))
 
-    grid: list[comparing.Cell] = []
+    grid: list[Cell] = []
     grid.append(cell("raw pixels", 2))
     byol, byol_again, swav = cell("byol", None), cell("byol", None), cell("swav", None)
     assert comparing.seconds_left(grid, [byol, swav], {}, 1) is None  # raw pixels tell nothing of a method
@@ -131,6 +142,48 @@ def test_time_left(tmp_path: Path):
 def test_other_settings_need_another_name(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert compare(folder, "++overrides.max_epochs=2") == 2
     assert "holds a comparison with other overrides" in capsys.readouterr().err
+
+
+def test_a_methods_file_changed_meanwhile(folder: Path):
+    place = folder / "compare" / "tiny"
+    cfg = OmegaConf.load(place / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    cells = list(cells_of(cfg, place))
+    (simsiam,) = [cell for cell in cells if cell.name == "simsiam" and cell.cfg.seed == 0]
+    open_folder(place, cfg, cells)
+    simsiam.cfg.optimizer.lr = 7  # as if simsiam.yaml said so now
+    with pytest.raises(UserError, match=r"optimizer\.lr: found other values than .*simsiam/seed0"):
+        open_folder(place, cfg, cells)
+
+
+def test_each_cell_has_a_folder_of_its_own(tmp_path: Path):
+    cfg = OmegaConf.create({"pretrain": "pretrain/digits", "methods": ["byol", "byol"], "seeds": [1, 0, 1]})
+    folders = [cell.folder for cell in cells_of(cfg, tmp_path)]
+    assert len(folders) == len(set(folders)) == 2 * 3
+
+
+def test_raw_pixels_only_where_images_have_one_size(tmp_path: Path):
+    cfg = OmegaConf.create({"pretrain": "pretrain/imagenet-100", "methods": ["byol"], "seeds": [0]})
+    assert [cell.name for cell in cells_of(cfg, tmp_path)] == ["untrained", "byol"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("seeds=3", "seeds: found 3, accepted: a list"),
+        ("seeds=[a]", "seeds: found ['a'], accepted: a list"),
+        ("methods=simsiam", "methods: found 'simsiam', accepted: all, or a list"),
+        ("++overrides.devices=2", "overrides.devices: found 2, accepted by compare: 1"),
+        ("++overrides.optimizer.lrr=1", "optimizer.lrr: unknown key"),
+        ("++overrides.data.dataset=custom", "data.train_path: datasets doesn't exist"),
+    ],
+)
+def test_mistakes_are_found_before_any_cell(
+    argument: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert compare(tmp_path, argument) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "compare").exists()
 
 
 def test_one_command_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]):

@@ -22,7 +22,7 @@ from scipy import stats
 
 from solo_intl.cli import main
 from solo_intl.engine.run_folder import environment, write_json
-from solo_intl.experiments import compare
+from solo_intl.experiments import compare, grid
 from solo_intl.experiments.report.curves import online
 from solo_intl.experiments.report.data import read_comparison
 from solo_intl.experiments.report.page import _environments, _table
@@ -55,14 +55,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cells as ``compare`` runs them, in this process; those of seed 1 of both references are missing."""
     place = tmp_path_factory.mktemp("report") / "compare" / "tiny"
     cfg = OmegaConf.create({**SETTINGS, "checkpoint": {"dir": str(place.parents[1])}})
-    for cell in compare._cells(cfg, place):
+    for cell in grid.cells_of(cfg, place):
         if cell.name in ("intl", "simclr") or cell.cfg.seed == 0:
             result = compare._measure(cell)
             write_json(cell.folder / "result.json", {**result, "seconds": 1.0, "environment": environment()})
     broken = place / "cells" / "byol" / "seed0"
     broken.mkdir(parents=True)
     write_json(broken / "result.json", {"error": "ValueError: <b>made</b> to fail", "environment": {}})
-    compare._open(place, cfg, list(compare._cells(cfg, place)))
+    grid.open_folder(place, cfg, list(grid.cells_of(cfg, place)))
     assert main(["report", str(place)]) == 0
     return place
 

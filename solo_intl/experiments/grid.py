@@ -1,0 +1,176 @@
+"""The cells of a comparison: which there are, with which settings, and what each has come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from solo_intl import host
+from solo_intl.config import pretrain_settings
+from solo_intl.config.compose import config_folder
+from solo_intl.errors import UserError, not_accepted
+from solo_intl.experiments.budget import check_budget
+from solo_intl.experiments.cell import read_config
+
+RAW, UNTRAINED = "raw pixels", "untrained"  # what a method has to beat
+RESULT = "result.json"
+FOREVER = 24 * 365 * 100  # hours
+ANY_SIZE = ("imagenet", "imagenet100", "custom")  # their images have no common number of pixels
+_NOT_OF_THE_TRAINING = ("name", "seed", "checkpoint", "auto_resume")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network at one seed: a method's, or one that a method has to beat."""
+
+    name: str
+    cfg: DictConfig
+    minutes: float | None = None  # of pre-training; None: the epochs that cfg states
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.cfg.checkpoint.dir)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the cells of one method share, whatever the seed."""
+        stated = {
+            key: value for key, value in host.plain(self.cfg).items() if key not in _NOT_OF_THE_TRAINING
+        }
+        return json.loads(json.dumps(stated))  # as a file gives them back
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What the cell wrote; empty if it has not ended."""
+        file = self.folder / RESULT
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    @property
+    def finished(self) -> bool:
+        """Failed cells are tried again."""
+        return bool(self.result) and "error" not in self.result
+
+
+def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
+    """The grid that a comparison's configuration states, seed by seed.
+
+    Args:
+        cfg: the configuration of ``solo-intl compare``.
+        folder: where the cells will be.
+
+    Raises:
+        UserError: unknown method, a value out of range, or settings that a method's pre-training refuses.
+    """
+    place = config_folder(cfg.pretrain)
+    files = sorted(file.stem for file in place.glob("*.yaml"))
+    known = [name for name in files if name in host.METHODS]
+    wanted = _wanted(cfg, known)
+    for name in wanted:
+        if name not in files:
+            raise not_accepted("methods", name, files)
+    if not wanted:
+        raise UserError(f"methods: found none with a file in {place}, accepted: {', '.join(host.METHODS)}")
+    baseline = "intl" if "intl" in known else wanted[0]  # whose data and network the baselines take
+    read = {name: read_config(place, name) for name in dict.fromkeys([*wanted, baseline])}
+    for name in wanted:
+        method = read[name].get("method")
+        if method not in host.METHODS:
+            raise not_accepted(f"method of {place / name}.yaml", method, host.METHODS)
+    budget, seeds = check_budget(cfg), _seeds(cfg)
+    merged = {
+        name: DictConfig(OmegaConf.merge(mine, cfg.get("overrides") or {})) for name, mine in read.items()
+    }
+    for complete in map(pretrain_settings, merged.values()):
+        if str(complete.devices) not in ("1", "[0]"):
+            raise UserError(
+                f"overrides.devices: found {complete.devices}, accepted by compare: 1 (each cell is a "
+                "process of its own; `solo-intl pretrain` trains on several)"
+            )
+    beaten = (UNTRAINED,) if merged[baseline].data.dataset in ANY_SIZE else (RAW, UNTRAINED)
+    for seed in seeds:
+        for name in (*beaten, *wanted):
+            method = baseline if name in beaten else name
+            cell = merged[method].copy()
+            cell.seed, cell.name = seed, f"{method}-seed{seed}"
+            cell.checkpoint.dir = str(folder / "cells" / name.replace(" ", "-") / f"seed{seed}")
+            # a killed cell goes on from its last epoch, however long ago that was
+            cell.auto_resume = {"enabled": True, "max_hours": FOREVER}
+            cell.max_epochs = budget.get("max_epochs", cell.max_epochs)
+            yield Cell(name, cell, budget.get("minutes"))
+
+
+def _wanted(cfg: DictConfig, known: list[str]) -> list[str]:
+    if cfg.methods == "all":
+        return known
+    if not isinstance(cfg.methods, ListConfig):
+        raise UserError(f"methods: found {cfg.methods!r}, accepted: all, or a list such as [intl,byol]")
+    return list(dict.fromkeys(map(str, cfg.methods)))
+
+
+def _seeds(cfg: DictConfig) -> list[int]:
+    seeds = host.plain(cfg.seeds)
+    if (
+        not isinstance(seeds, list)
+        or not seeds
+        or not all(type(seed) is int and seed >= 0 for seed in seeds)  # bool is an int too
+    ):
+        raise UserError(f"seeds: found {seeds!r}, accepted: a list of whole numbers such as [0,1,2]")
+    return list(dict.fromkeys(seeds))
+
+
+def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
+    """Keep the settings beside the results, so that no cell of other settings ever joins them.
+
+    Raises:
+        UserError: the folder holds a comparison, or a finished cell, with other settings.
+    """
+    file = folder / "config.yaml"
+    free = ("methods", "seeds", "jobs", "checkpoint", "report")  # more of them may join later
+    methods, seeds = (
+        [cell.name for cell in cells if cell.name not in (RAW, UNTRAINED)],
+        [int(cell.cfg.seed) for cell in cells],
+    )
+    if file.is_file():
+        kept = host.plain(OmegaConf.load(file))
+        before = {key: value for key, value in kept.items() if key not in free}
+        now = {key: value for key, value in host.plain(cfg).items() if key not in free}
+        if before != now:
+            different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+            raise UserError(
+                f"name: found '{cfg.name}', whose folder {folder} holds a comparison with other "
+                f"{', '.join(different)}; accepted: a new name, or the same settings"
+            )
+        methods = [*(kept["methods"] if kept["methods"] != "all" else ()), *methods]
+        seeds += kept["seeds"]
+    for cell in cells:
+        _refuse_others(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {**host.plain(cfg), "methods": list(dict.fromkeys(methods)), "seeds": sorted(set(seeds))}
+    partial = file.with_suffix(".partial")
+    partial.write_text(OmegaConf.to_yaml(OmegaConf.create(whole), resolve=True))
+    partial.replace(file)
+
+
+def _refuse_others(cell: Cell) -> None:
+    """The method's file may have been changed since the cell was measured."""
+    before = cell.result.get("settings") if cell.finished else None
+    if before is None or before == cell.settings:
+        return
+    then, now = _flat(before), _flat(cell.settings)
+    different = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+    raise UserError(
+        f"{', '.join(different)}: found other values than those of the finished cell {cell.folder}; "
+        "accepted: the same settings, or a new name"
+    )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
