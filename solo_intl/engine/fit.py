@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
+from solo_intl.engine.resume import DrawsAnew
 from solo_intl.engine.run_folder import open_run_folder
 from solo_intl.errors import UserError
 
@@ -46,7 +47,7 @@ def fit(
     """
     opens = _Opens(folder, cfg, resume)
     new = [place for place in (folder, *folder.parents[:2]) if not place.exists()]
-    trainer.callbacks.append(opens)  # type: ignore[attr-defined]
+    trainer.callbacks.extend([opens, DrawsAnew(cfg.seed)])  # type: ignore[attr-defined]
     try:
         trainer.fit(model, train, val, ckpt_path=resume, weights_only=True)
     except Exception as error:

@@ -34,7 +34,8 @@ class SpectrumMonitor(Callback):
     """Measures the first view's embeddings at the first step and every n steps, from the forward pass itself.
 
     With several processes, those of the first one. Measures go to the loggers as ``spectrum_*``; steps,
-    measures and eigenvalues to ``spectrum.npz`` in the run folder.
+    measures and eigenvalues to ``spectrum.npz`` in the run folder. The first sign of collapse is warned of,
+    once in a run and the runs that continue it: checkpoints hold the warning's step and reason.
 
     Args:
         every_n_steps: n >= 1, in optimizer steps.
@@ -50,7 +51,7 @@ class SpectrumMonitor(Callback):
         self.steps: list[int] = []
         self.found: list[Spectrum] = []
         self.seconds = 0.0
-        self.warned = False
+        self.warned: dict[str, Any] | None = None  # step and reason
         self._due = False
         self._z: Tensor | None = None
         self._handle: Any = None
@@ -78,24 +79,37 @@ class SpectrumMonitor(Callback):
         if z is None:
             return
         started = time.perf_counter()
-        if z.ndim == 2 and min(z.shape) > 1 and bool(z.isfinite().all()):
+        if not bool(z.isfinite().all()):
+            self._warn("embeddings are not finite")  # nothing to measure
+        elif z.ndim == 2 and min(z.shape) > 1:
             spectrum = measure_spectrum(z, **self.settings)
             self.steps.append(self._step)
             self.found.append(spectrum)
             values = {f"spectrum_{name}": value for name, value in spectrum.measures.items()}
             for logger in trainer.loggers:
                 logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._step)
-            self._warn(spectrum)
+            self._warn(collapse(spectrum))
         self.seconds += time.perf_counter() - started
 
-    def _warn(self, spectrum: Spectrum) -> None:
-        reason = collapse(spectrum)
+    def _warn(self, reason: str | None) -> None:
         if reason and not self.warned:
-            self.warned = True
+            self.warned = {"step": self._step, "reason": reason}
             rank_zero_warn(
                 f"collapse begins, step {self._step}: {reason}; "
                 f"the run goes on, its spectrum is in {self.file}"
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        # empty, Lightning leaves it out, and resuming without a monitor is not complained about
+        return {"warned": self.warned} if self.warned else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.warned = state_dict["warned"]
+
+    def summary(self) -> dict[str, Any]:
+        """The last measures, the monitor's seconds, and step and reason of the warning, or None for it."""
+        measures = self.found[-1].measures if self.found else {}
+        return {**measures, "seconds": round(self.seconds, 3), "warned": self.warned}
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         self.write()

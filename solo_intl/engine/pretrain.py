@@ -193,8 +193,8 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
         "checkpoint": f"checkpoints/{LAST}.ckpt" if run.cfg.checkpoint.enabled else None,
         "metrics": metrics,
     }
-    if run.monitor and run.monitor.found:
-        final["spectrum"] = {**run.monitor.found[-1].measures, "seconds": round(run.monitor.seconds, 3)}
+    if run.monitor and (run.monitor.found or run.monitor.warned):
+        final["spectrum"] = run.monitor.summary()
     if run.trainer.is_global_zero:
         write_json(folder / "metrics.json", final)
     return folder, final

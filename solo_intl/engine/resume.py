@@ -1,4 +1,4 @@
-"""Which checkpoint a run continues from."""
+"""Which checkpoint a run continues from, and its random draws from there on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
@@ -20,6 +22,27 @@ _FREE = (
     *("resume_from_checkpoint", "auto_resume", "wandb", "tensorboard", "checkpoint", "name", "dry_run"),
     "monitor",
 )
+
+
+class DrawsAnew(Callback):
+    """Seeds a run that goes on with what follows from its seed and the optimizer steps done.
+
+    With the seed alone it would see the shuffles and augmentations of its first epoch again. A run that
+    does not go on is left as it is.
+
+    Args:
+        seed: the run's own, a non-negative integer.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # here, not when training starts: by then the loader's workers have their seeds
+        state = np.random.SeedSequence([self.seed, checkpoint["global_step"]]).generate_state(1)
+        seed_everything(int(state[0]), workers=True, verbose=False)
 
 
 def _comparable(cfg: DictConfig) -> dict[str, Any]:

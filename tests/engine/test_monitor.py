@@ -1,12 +1,14 @@
 """Claims about the spectrum monitor, on real runs: it measures the first step and every n-th, from the
 forward pass that the method makes anyway; measures are in metrics.csv and, with the eigenvalues, in
 spectrum.npz; 0 turns it off; it finds the embedding of every method; a run that collapses is warned of
-once, whether all embeddings become equal or only their directions few; a healthy run is not. Beside it the
-run folder holds the views of the first batch and each epoch's seconds."""
+once, whether all embeddings become equal, only their directions few, or some not finite, also when it is
+resumed; a healthy run is not, whatever its method; metrics.json keeps the warning's step and reason. Beside
+it the run folder holds the views of the first batch and each epoch's seconds."""
 
 from __future__ import annotations
 
 import csv
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
 from solo_intl.config.compose import config_folder
-from solo_intl.engine.monitor import embedding_module
+from solo_intl.engine.monitor import SpectrumMonitor, embedding_module
 from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.errors import UserError
 from solo_intl.experiments.cell import read_config
@@ -52,6 +54,9 @@ def run(folder: Path, method: str, *overrides: str) -> tuple[Path, dict[str, Any
     return place, final, [str(w.message) for w in caught if "collapse begins" in str(w.message)]
 
 
+SMALL = ("method_kwargs.proj_hidden_dim=256", "method_kwargs.proj_output_dim=64")
+
+
 def rows(place: Path, name: str) -> dict[int, float]:
     with (place / "metrics.csv").open(newline="") as file:
         return {int(row["step"]): float(row[name]) for row in csv.DictReader(file) if row.get(name)}
@@ -70,6 +75,7 @@ def test_a_healthy_run_is_measured_and_silent(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(torch.nn.Sequential, "forward", counted)
     place, final, alarms = run(tmp_path, "intl")
     assert alarms == []
+    assert final["spectrum"]["warned"] is None
     assert len(calls) == 2 * 2 * EPOCHS  # two views, two steps an epoch, and no forward pass more
     with np.load(place / "spectrum.npz") as file:
         spectrum = dict(file)
@@ -106,13 +112,63 @@ COLLAPSING = {
 @pytest.mark.parametrize("reason", COLLAPSING)
 def test_a_collapsing_run_is_warned_of_once(tmp_path: Path, reason: str):
     method, *settings, rate, epochs, every = COLLAPSING[reason]
-    small = ("proj_hidden_dim=256", "proj_output_dim=64", *settings)
-    overrides = [f"method_kwargs.{setting}" for setting in small]
+    overrides = [*SMALL, *(f"method_kwargs.{setting}" for setting in settings)]
     overrides += [f"optimizer.lr={rate}", f"max_epochs={epochs}", f"monitor.every_n_steps={every}"]
     place, _, alarms = run(tmp_path, method, *overrides)
     assert len(alarms) == 1
     assert reason in alarms[0]
     assert str(place / "spectrum.npz") in alarms[0]
+    kept = json.loads((place / "metrics.json").read_text())["spectrum"]["warned"]
+    assert kept.keys() == {"step", "reason"}
+    assert f"step {kept['step']}: {kept['reason']};" in alarms[0]
+
+
+@pytest.fixture
+def not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embeddings that the monitor catches hold an infinity in one element."""
+    original = SpectrumMonitor._catch
+
+    def broken(monitor: SpectrumMonitor, module: Any, inputs: Any, output: Any) -> None:
+        original(monitor, module, inputs, output)
+        if monitor._z is not None:
+            monitor._z[3, 5] = torch.inf
+
+    monkeypatch.setattr(SpectrumMonitor, "_catch", broken)
+
+
+@pytest.mark.usefixtures("not_finite")
+def test_embeddings_that_are_not_finite_are_warned_of_but_not_measured(tmp_path: Path):
+    place, final, alarms = run(tmp_path, "vicreg", *SMALL, "max_epochs=2", "monitor.every_n_steps=1")
+    assert len(alarms) == 1
+    assert "step 0: embeddings are not finite;" in alarms[0]
+    assert final["spectrum"].keys() == {"seconds", "warned"}
+    assert final["spectrum"]["warned"] == {"step": 0, "reason": "embeddings are not finite"}
+    assert not (place / "spectrum.npz").exists()
+    assert "spectrum_std" not in (place / "metrics.csv").read_text()
+
+
+@pytest.mark.usefixtures("not_finite")
+def test_a_resumed_run_does_not_warn_again(tmp_path: Path):
+    saves = (*SMALL, "checkpoint.enabled=true", "monitor.every_n_steps=1")
+    place, before, alarms = run(tmp_path, "vicreg", *saves, "max_epochs=1")
+    assert len(alarms) == 1
+    checkpoint = place / "checkpoints" / "last.ckpt"
+    torch.load(checkpoint, weights_only=True)
+    _, after, alarms = run(
+        tmp_path, "vicreg", *saves, "max_epochs=2", f"++resume_from_checkpoint={checkpoint}"
+    )
+    assert alarms == []
+    assert after["steps"] == 4
+    assert after["spectrum"]["warned"] == before["spectrum"]["warned"]
+
+
+@pytest.mark.parametrize("method", ["simclr", "vicreg", "mae"])
+def test_other_healthy_methods_are_silent(tmp_path: Path, method: str):
+    if method not in host.METHODS:
+        pytest.skip(f"{method} is in solo-learn HEAD alone")
+    _, final, alarms = run(tmp_path, method, *(SMALL if method != "mae" else ()), "max_epochs=2")
+    assert alarms == []
+    assert final["spectrum"]["warned"] is None
 
 
 def test_off(tmp_path: Path):

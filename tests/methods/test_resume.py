@@ -1,7 +1,8 @@
 """Claims: a method that goes on from the end of an epoch ends bit for bit where the straight run
 does: momentum coefficient (with accumulation too), queues and memory included; one that goes on from inside
 an epoch, as after a kill, takes the steps left, knows its epoch and prints its line; where the memory
-has another size than in the checkpoint, a warning says so."""
+has another size than in the checkpoint, a warning says so. A run that goes on, from either, shuffles and
+augments as no part of the run before it did, the same way each time it goes on from there."""
 
 from __future__ import annotations
 
@@ -116,3 +117,43 @@ def test_memory_of_another_size_starts_anew(start: Callable[..., Pretraining]):
     other = start("swav", method_kwargs={**KWARGS["swav"], "queue_size": 48})
     with pytest.warns(UserWarning, match=r"queue is \[2, 48, 16\] in this run and \[2, 32, 16\]"):
         train(other, half)
+
+
+class Seen(Callback):
+    """The order of the images in the first epoch that a run takes, and the first view of each."""
+
+    def __init__(self) -> None:
+        self.order: list[int] = []
+        self.views: dict[int, torch.Tensor] = {}
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        index, views, _ = batch
+        if len(self.order) < 32:
+            self.order += index.tolist()
+            self.views |= dict(zip(index.tolist(), views[0].clone(), strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_draws_anew(make_cfg: Callable[..., Any], tmp_path: Path, workers: int):
+    def see(resume: Path | None = None, *more: Callback) -> Seen:
+        small = {"name": "vit_tiny", "kwargs": {"patch_size": 8}}
+        cfg = make_cfg(max_epochs=2, backbone=small, checkpoint__keep_prev=True, data__num_workers=workers)
+        run, seen = prepare(cfg), Seen()
+        run.trainer.callbacks.extend([seen, *more])
+        fit(run.trainer, run.model, run.train, run.val, run.folder, run.base_cfg, resume)
+        folders.append(run.folder)
+        return seen
+
+    folders: list[Any] = []
+    inside = tmp_path / "inside.ckpt"
+    straight = see(None, SavesInside(inside))
+    half = folders[0] / "checkpoints" / "epoch=0.ckpt"
+    parts = [straight, see(half), see(inside)]
+    for number, one in enumerate(parts):
+        for other in parts[:number]:
+            both = one.views.keys() & other.views.keys()
+            assert one.order != other.order[: len(one.order)]
+            assert not any(torch.equal(one.views[image], other.views[image]) for image in both)
+    again = see(half)
+    assert again.order == parts[1].order
+    assert all(torch.equal(view, parts[1].views[image]) for image, view in again.views.items())
