@@ -12,6 +12,8 @@ from scipy import stats
 from solo_intl.experiments.report.data import Comparison, Entry
 
 LEVEL = 0.05
+FEW = "fewer than two common seeds"  # why there is no test
+EQUAL = "the same difference at every seed, which leaves no variance"
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Row:
     """One line of the ranking; accuracies in percent as (mean, standard deviation over seeds or None).
 
     ``difference`` is the mean over common seeds of linear accuracy less the first method's; ``p`` the paired
-    t-test's two-sided value, ``adjusted`` the same after Holm's correction; None where there is no test.
+    t-test's two-sided value, ``adjusted`` the same after Holm's correction; None where there is no test, and
+    ``untested`` says why.
     """
 
     entry: Entry
@@ -30,6 +33,7 @@ class Row:
     difference: float | None = None
     p: float | None = None
     adjusted: float | None = None
+    untested: str = ""
 
 
 def rank(comparison: Comparison) -> list[Row]:
@@ -39,14 +43,12 @@ def rank(comparison: Comparison) -> list[Row]:
     if not trained:
         return rows
     first = trained[0].entry
-    tested = {row.entry.name: _test(row.entry, first) for row in trained[1:]}
-    adjusted = dict(zip(tested, holm([p for _, p in tested.values()]), strict=True))
-    return [
-        replace(row, difference=tested[name][0], p=tested[name][1], adjusted=adjusted[name])
-        if (name := row.entry.name) in tested
-        else row
-        for row in rows
-    ]
+    tested = {row.entry.name: _tested(row, first) for row in trained[1:]}
+    adjusted = holm([row.p for row in tested.values()])
+    done = {
+        row.entry.name: replace(row, adjusted=p) for row, p in zip(tested.values(), adjusted, strict=True)
+    }
+    return [done.get(row.entry.name, row) for row in rows]
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -77,15 +79,21 @@ def conclusion(rows: Sequence[Row]) -> str:
     others = [row for row in trained[1:] if row.adjusted is not None]
     if len(trained) == 1:
         return said
+    untested = _reasons(trained[1:])
     if not others:
-        return f"{said} No test: a paired test needs two seeds that both methods have finished."
+        return f"{said} No paired test over seeds: {untested}."
     apart = [row.entry.name for row in others if (row.adjusted or 0.0) < LEVEL]
     near = [row.entry.name for row in others if (row.adjusted or 0.0) >= LEVEL]
-    untested = [row.entry.name for row in trained[1:] if row.adjusted is None]
     told = f"told apart from it at the 5 % level after Holm's correction: {', '.join(apart) or 'none'}"
-    rest = f"; not tested, for want of two common seeds: {', '.join(untested)}" if untested else ""
+    rest = f"; not tested: {untested}" if untested else ""
     count = _count(len(trained) - 1, "other")
     return f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{rest}."
+
+
+def _reasons(rows: Sequence[Row]) -> str:
+    """Whom no test was made of, by the reason."""
+    names = {why: [row.entry.name for row in rows if row.untested == why] for why in (FEW, EQUAL)}
+    return "; ".join(f"{', '.join(found)} ({why})" for why, found in names.items() if found)
 
 
 def show(score: tuple[float, float | None]) -> str:
@@ -113,13 +121,16 @@ def _row(entry: Entry) -> Row:
     )
 
 
-def _test(entry: Entry, first: Entry) -> tuple[float | None, float | None]:
+def _tested(row: Row, first: Entry) -> Row:
+    """The row with its difference to the first method and the test of it."""
     theirs = {run.seed: run.accuracies["linear"] for run in first.runs}
-    pairs = [(run.accuracies["linear"], theirs[run.seed]) for run in entry.runs if run.seed in theirs]
+    pairs = [(run.accuracies["linear"], theirs[run.seed]) for run in row.entry.runs if run.seed in theirs]
     if not pairs:
-        return None, None
+        return replace(row, untested=FEW)
     ours, reference = np.asarray(pairs).T
-    difference = ours - reference
-    if len(pairs) < 2 or np.ptp(difference) < 1e-9:  # no variance, no test
-        return float(difference.mean()), None
-    return float(difference.mean()), float(stats.ttest_rel(ours, reference).pvalue)
+    row = replace(row, difference=float((ours - reference).mean()))
+    if len(pairs) < 2:
+        return replace(row, untested=FEW)
+    if np.ptp(ours - reference) < 1e-9:
+        return replace(row, untested=EQUAL)
+    return replace(row, p=float(stats.ttest_rel(ours, reference).pvalue))

@@ -1,0 +1,65 @@
+"""Claims about the ranking, on scores made up for it: the paired test and Holm's correction are SciPy's and
+the ones done by hand; where there is no test, the reason is the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from solo_intl.experiments.report.data import Comparison, Entry, Run
+from solo_intl.experiments.report.ranking import Row, conclusion, rank
+
+Scores = Mapping[str, Mapping[int, float]]  # linear accuracy by method and seed
+
+
+def comparison(scores: Scores) -> Comparison:
+    entries = [
+        Entry(
+            name,
+            [
+                Run(Path(name), seed, {"linear": value, "knn": value}, {}, (), {})
+                for seed, value in by_seed.items()
+            ],
+        )
+        for name, by_seed in scores.items()
+    ]
+    return Comparison(Path("made"), {}, entries, [])
+
+
+def ranked(scores: Scores) -> dict[str, Row]:
+    return {row.entry.name: row for row in rank(comparison(scores))}
+
+
+def test_three_methods_against_scipy_and_holm_by_hand():
+    a, b, c = (90.0, 91.0, 92.5), (89.0, 90.5, 91.0), (70.0, 75.0, 71.0)
+    rows = ranked({"c": dict(enumerate(c)), "b": dict(enumerate(b)), "a": dict(enumerate(a))})
+    assert list(rows) == ["a", "b", "c"]
+    p = {name: stats.ttest_rel(own, a).pvalue for name, own in (("b", b), ("c", c))}
+    assert p["c"] < p["b"]
+    for name in ("b", "c"):
+        assert rows[name].p == pytest.approx(p[name], rel=1e-12)
+    # the least of two is doubled; the other stands, but not below it
+    assert rows["c"].adjusted == pytest.approx(2 * p["c"])
+    assert rows["b"].adjusted == pytest.approx(max(2 * p["c"], p["b"]))
+    assert rows["b"].difference == pytest.approx(-1.0)
+    assert (rows["a"].p, rows["a"].adjusted, rows["a"].difference) == (None, None, None)
+    said = conclusion(list(rows.values()))
+    assert "told apart from it at the 5 % level after Holm's correction: c; not told apart: b." in said
+
+
+def test_no_test_of_equal_differences_says_so():
+    rows = ranked({"a": {0: 90, 1: 91, 2: 92}, "b": {0: 89, 1: 90, 2: 91}})
+    assert (rows["b"].p, rows["b"].difference) == (None, pytest.approx(-1.0))
+    said = conclusion(list(rows.values()))
+    assert said.endswith(
+        "No paired test over seeds: b (the same difference at every seed, which leaves no variance)."
+    )
+    assert "common" not in said
+
+
+def test_no_test_of_one_seed_says_so():
+    said = conclusion(list(ranked({"a": {0: 90}, "b": {0: 89}}).values()))
+    assert said.endswith("No paired test over seeds: b (fewer than two common seeds).")
