@@ -1,5 +1,6 @@
 """Claims about the ranking, on scores made up for it: the paired test and Holm's correction are SciPy's and
-the ones done by hand; where there is no test, the reason is the right one."""
+the ones done by hand; where there is no test, the reason is the right one; a method with fewer seeds than
+others has no place."""
 
 from __future__ import annotations
 
@@ -55,11 +56,29 @@ def test_no_test_of_equal_differences_says_so():
     assert (rows["b"].p, rows["b"].difference) == (None, pytest.approx(-1.0))
     said = conclusion(list(rows.values()))
     assert said.endswith(
-        "No paired test over seeds: b (the same difference at every seed, which leaves no variance)."
+        "No paired test over seeds (the same difference at every seed, which leaves no variance: b)."
     )
     assert "common" not in said
 
 
 def test_no_test_of_one_seed_says_so():
     said = conclusion(list(ranked({"a": {0: 90}, "b": {0: 89}}).values()))
-    assert said.endswith("No paired test over seeds: b (fewer than two common seeds).")
+    assert said.endswith("No paired test over seeds (fewer than two common seeds: b).")
+
+
+def test_a_lucky_seed_is_not_first():
+    rows = ranked(
+        {"raw pixels": {0: 50}, "a": {0: 90, 1: 80, 2: 85}, "b": {0: 95}, "c": {0: 84, 1: 70, 2: 83}}
+    )
+    assert list(rows) == ["a", "c", "raw pixels", "b"]
+    assert [(row.place, row.mark) for row in rows.values()] == [
+        (1, ""),
+        (2, ""),
+        (None, ""),
+        (None, "incomplete"),
+    ]
+    assert rows["b"].difference == pytest.approx(5.0)  # on the seed that both have
+    said = conclusion(list(rows.values()))
+    assert said.startswith("First by linear accuracy: a, 85.00")
+    assert "not tested (fewer than two common seeds: b (incomplete))" in said
+    assert rows["b"].label == "b (incomplete)"

@@ -50,7 +50,7 @@ def ranking(rows: Sequence[Row], folder: Path) -> Figure:
                 seeds = [run.accuracies[key] for run in row.entry.runs]
                 axes.plot(seeds, [y] * len(seeds), "|", color=colour, alpha=0.7)
             axes.set_xlabel(f"{label}: top-1 accuracy (%)")
-        panels[0].set_yticks(range(len(rows)), [row.entry.name for row in reversed(rows)])
+        panels[0].set_yticks(range(len(rows)), [row.label for row in reversed(rows)])
         caption = (
             "Mean over seeds, standard deviation as a bar, seeds as small strokes; diamonds: INTL; grey: "
             "what a method has to beat."

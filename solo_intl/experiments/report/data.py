@@ -133,6 +133,13 @@ class Entry:
     def trained(self) -> bool:
         return self.name not in REFERENCES
 
+    @cached_property
+    def method(self) -> str:
+        """The method of its configurations, which several names may share; its name where there is none."""
+        text = next((run.config for run in self.runs if run.config), "")
+        cfg: Any = OmegaConf.create(text)
+        return str(cfg.get("method", self.name))
+
     def mean_series(self, name: str, over: str = "epoch") -> Points:
         """Mean over the seeds, where all of them have a value."""
         return mean_points([points for run in self.runs if (points := run.series(name, over))])

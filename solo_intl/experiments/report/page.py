@@ -135,11 +135,11 @@ def _table(comparison: Comparison, rows: list[Row]) -> list[dict[str, str]]:
         count, most = len(row.entry.runs), len(comparison.seeds)
         return str(count) if count == most else f"{count} of {most}"
 
-    places = iter(range(1, len(rows) + 1))
     return [
         {
-            "place": str(next(places)) if row.entry.trained else "",
+            "place": "" if row.place is None else str(row.place),
             "name": row.entry.name,
+            "mark": row.mark,
             "trained": "yes" if row.entry.trained else "",
             "knn": show(row.knn),
             "linear": show(row.linear),

@@ -12,6 +12,7 @@ from scipy import stats
 from solo_intl.experiments.report.data import Comparison, Entry
 
 LEVEL = 0.05
+INCOMPLETE = "incomplete"  # fewer seeds than others have finished: a lucky one must not win
 FEW = "fewer than two common seeds"  # why there is no test
 EQUAL = "the same difference at every seed, which leaves no variance"
 
@@ -22,7 +23,7 @@ class Row:
 
     ``difference`` is the mean over common seeds of linear accuracy less the first method's; ``p`` the paired
     t-test's two-sided value, ``adjusted`` the same after Holm's correction; None where there is no test, and
-    ``untested`` says why.
+    ``untested`` says why. ``mark`` says why a trained method has no ``place``.
     """
 
     entry: Entry
@@ -34,21 +35,42 @@ class Row:
     p: float | None = None
     adjusted: float | None = None
     untested: str = ""
+    place: int | None = None
+    mark: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name, and what keeps it from a place."""
+        return f"{self.entry.name} ({self.mark})" if self.mark else self.entry.name
 
 
 def rank(comparison: Comparison) -> list[Row]:
-    """Entries by mean linear accuracy, the best first; trained methods are tested against the first one."""
+    """Entries by mean linear accuracy, the best first; trained methods are tested against the first one.
+
+    Places are for methods with as many finished seeds as any has; those with fewer come last, without one.
+    """
     rows = sorted((_row(e) for e in comparison.entries if e.runs), key=lambda row: -row.linear[0])
-    trained = [row for row in rows if row.entry.trained]
-    if not trained:
+    most = max((len(row.entry.runs) for row in rows if row.entry.trained), default=0)
+    rows = [replace(row, mark=_mark(row.entry, most)) for row in rows]
+    rows.sort(key=lambda row: row.mark == INCOMPLETE)
+    placed = [row.entry.name for row in rows if row.entry.trained and not row.mark]
+    if not placed:
         return rows
-    first = trained[0].entry
-    tested = {row.entry.name: _tested(row, first) for row in trained[1:]}
+    first = next(row.entry for row in rows if row.entry.name == placed[0])
+    places = {name: place for place, name in enumerate(placed, start=1)}
+    rows = [replace(row, place=places.get(row.entry.name)) for row in rows]
+    tested = {
+        row.entry.name: _tested(row, first) for row in rows if row.entry.trained and row.entry is not first
+    }
     adjusted = holm([row.p for row in tested.values()])
     done = {
         row.entry.name: replace(row, adjusted=p) for row, p in zip(tested.values(), adjusted, strict=True)
     }
     return [done.get(row.entry.name, row) for row in rows]
+
+
+def _mark(entry: Entry, most: int) -> str:
+    return INCOMPLETE if entry.trained and len(entry.runs) < most else ""
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -81,19 +103,19 @@ def conclusion(rows: Sequence[Row]) -> str:
         return said
     untested = _reasons(trained[1:])
     if not others:
-        return f"{said} No paired test over seeds: {untested}."
-    apart = [row.entry.name for row in others if (row.adjusted or 0.0) < LEVEL]
-    near = [row.entry.name for row in others if (row.adjusted or 0.0) >= LEVEL]
+        return f"{said} No paired test over seeds ({untested})."
+    apart = [row.label for row in others if (row.adjusted or 0.0) < LEVEL]
+    near = [row.label for row in others if (row.adjusted or 0.0) >= LEVEL]
     told = f"told apart from it at the 5 % level after Holm's correction: {', '.join(apart) or 'none'}"
-    rest = f"; not tested: {untested}" if untested else ""
+    rest = f"; not tested ({untested})" if untested else ""
     count = _count(len(trained) - 1, "other")
     return f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{rest}."
 
 
 def _reasons(rows: Sequence[Row]) -> str:
     """Whom no test was made of, by the reason."""
-    names = {why: [row.entry.name for row in rows if row.untested == why] for why in (FEW, EQUAL)}
-    return "; ".join(f"{', '.join(found)} ({why})" for why, found in names.items() if found)
+    names = {why: [row.label for row in rows if row.untested == why] for why in (FEW, EQUAL)}
+    return "; ".join(f"{why}: {', '.join(found)}" for why, found in names.items() if found)
 
 
 def show(score: tuple[float, float | None]) -> str:
