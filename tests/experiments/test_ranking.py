@@ -1,10 +1,11 @@
 """Claims about the ranking, on scores made up for it: the paired test and Holm's correction are SciPy's and
 the ones done by hand; where there is no test, the reason is the right one; a method with fewer seeds than
-others has no place."""
+others, or one that pre-trains with labels, has no place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,17 @@ def test_a_lucky_seed_is_not_first():
     assert said.startswith("First by linear accuracy: a, 85.00")
     assert "not tested (fewer than two common seeds: b (incomplete))" in said
     assert rows["b"].label == "b (incomplete)"
+
+
+def test_labels_take_no_place_and_no_test(tmp_path: Path):
+    made = comparison({"mine": {0: 99, 1: 98, 2: 99}, "a": {0: 90, 1: 80}, "b": {0: 89, 1: 70}})
+    (tmp_path / "config.yaml").write_text("method: supcon\n")
+    made.entries[0].runs[:] = [replace(run, parts=(tmp_path,)) for run in made.entries[0].runs]
+    rows = {row.entry.name: row for row in rank(made)}
+    assert list(rows) == ["mine", "a", "b"]
+    assert [(row.place, row.mark) for row in rows.values()] == [(None, "uses labels"), (1, ""), (2, "")]
+    assert (rows["mine"].difference, rows["mine"].p) == (pytest.approx(13.5), None)
+    assert rows["b"].adjusted == rows["b"].p  # one test, not two
+    said = conclusion(list(rows.values()))
+    assert said.startswith("First by linear accuracy: a,")
+    assert "mine" not in said

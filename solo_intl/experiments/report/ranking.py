@@ -12,6 +12,8 @@ from scipy import stats
 from solo_intl.experiments.report.data import Comparison, Entry
 
 LEVEL = 0.05
+LABELS = ("supcon",)  # methods of solo-learn that pre-train with the labels
+LABELLED = "uses labels"
 INCOMPLETE = "incomplete"  # fewer seeds than others have finished: a lucky one must not win
 FEW = "fewer than two common seeds"  # why there is no test
 EQUAL = "the same difference at every seed, which leaves no variance"
@@ -48,9 +50,11 @@ def rank(comparison: Comparison) -> list[Row]:
     """Entries by mean linear accuracy, the best first; trained methods are tested against the first one.
 
     Places are for methods with as many finished seeds as any has; those with fewer come last, without one.
+    Methods that pre-train with labels stand where their accuracy puts them, without a place and untested.
     """
     rows = sorted((_row(e) for e in comparison.entries if e.runs), key=lambda row: -row.linear[0])
-    most = max((len(row.entry.runs) for row in rows if row.entry.trained), default=0)
+    rivals = [row.entry for row in rows if row.entry.trained and row.entry.method not in LABELS]
+    most = max((len(entry.runs) for entry in rivals), default=0)
     rows = [replace(row, mark=_mark(row.entry, most)) for row in rows]
     rows.sort(key=lambda row: row.mark == INCOMPLETE)
     placed = [row.entry.name for row in rows if row.entry.trained and not row.mark]
@@ -70,6 +74,8 @@ def rank(comparison: Comparison) -> list[Row]:
 
 
 def _mark(entry: Entry, most: int) -> str:
+    if entry.trained and entry.method in LABELS:
+        return LABELLED
     return INCOMPLETE if entry.trained and len(entry.runs) < most else ""
 
 
@@ -90,8 +96,8 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def conclusion(rows: Sequence[Row]) -> str:
-    """What the ranking allows to say, in a sentence or two."""
-    trained = [row for row in rows if row.entry.trained]
+    """What the ranking allows to say, in a few sentences."""
+    trained = [row for row in rows if row.entry.trained and row.mark != LABELLED]
     if not trained:
         return "No method has finished yet."
     first, seeds = trained[0], len(trained[0].entry.runs)
@@ -148,9 +154,11 @@ def _tested(row: Row, first: Entry) -> Row:
     theirs = {run.seed: run.accuracies["linear"] for run in first.runs}
     pairs = [(run.accuracies["linear"], theirs[run.seed]) for run in row.entry.runs if run.seed in theirs]
     if not pairs:
-        return replace(row, untested=FEW)
+        return replace(row, untested="" if row.mark == LABELLED else FEW)
     ours, reference = np.asarray(pairs).T
     row = replace(row, difference=float((ours - reference).mean()))
+    if row.mark == LABELLED:
+        return row
     if len(pairs) < 2:
         return replace(row, untested=FEW)
     if np.ptp(ours - reference) < 1e-9:
