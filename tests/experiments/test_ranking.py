@@ -1,6 +1,7 @@
 """Claims about the ranking, on scores made up for it: the paired test and Holm's correction are SciPy's and
 the ones done by hand; where there is no test, the reason is the right one; a method with fewer seeds than
-others, or one that pre-trains with labels, has no place."""
+others, or one that pre-trains with labels, has no place; it is said where INTL stands,
+and what the test cannot say."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import pytest
 from scipy import stats
 
 from solo_intl.experiments.report.data import Comparison, Entry, Run
-from solo_intl.experiments.report.ranking import Row, conclusion, rank
+from solo_intl.experiments.report.ranking import Row, caution, conclusion, rank
 
 Scores = Mapping[str, Mapping[int, float]]  # linear accuracy by method and seed
 
@@ -97,3 +98,26 @@ def test_labels_take_no_place_and_no_test(tmp_path: Path):
     said = conclusion(list(rows.values()))
     assert said.startswith("First by linear accuracy: a,")
     assert "mine" not in said
+
+
+def test_where_intl_stands():
+    behind = {"intl": {0: 70, 1: 75, 2: 71}, "a": {0: 90, 1: 91, 2: 92.5}, "b": {0: 89, 1: 90.5, 2: 91}}
+    rows = rank(comparison(behind))
+    p = 2 * stats.ttest_rel((70, 75, 71), (90, 91, 92.5)).pvalue
+    said = conclusion(rows)
+    assert said.endswith(
+        "intl stands at place 3 of 3 with 72.00 ± 2.65 %, -19.17 points from the first, "
+        f"told apart from it (p after Holm's correction {p:.3f})."
+    )
+    assert "here 2; Holm's correction is for 2 tests" in caution(rows)
+    near = conclusion(rank(comparison({"intl_ema": {0: 89, 1: 91}, "a": {0: 90, 1: 90.5}})))
+    assert near.endswith(
+        "-0.25 points from the first, not told apart from it (p after Holm's correction 0.795)."
+    )
+    few = rank(comparison({"intl": {0: 89}, "a": {0: 90}}))
+    assert conclusion(few).endswith(
+        "intl stands at place 2 of 2 with 89.00 %, -1.00 points from the first, not tested."
+    )
+    assert "degrees" not in caution(few).lower()
+    ahead = conclusion(rank(comparison({"intl": {0: 91}, "a": {0: 90}})))
+    assert "stands" not in ahead

@@ -25,7 +25,8 @@ class Row:
 
     ``difference`` is the mean over common seeds of linear accuracy less the first method's; ``p`` the paired
     t-test's two-sided value, ``adjusted`` the same after Holm's correction; None where there is no test, and
-    ``untested`` says why. ``mark`` says why a trained method has no ``place``.
+    ``untested`` says why; ``common`` counts the seeds of the test. ``mark`` says why a trained
+    method has no ``place``.
     """
 
     entry: Entry
@@ -37,6 +38,7 @@ class Row:
     p: float | None = None
     adjusted: float | None = None
     untested: str = ""
+    common: int = 0
     place: int | None = None
     mark: str = ""
 
@@ -109,13 +111,50 @@ def conclusion(rows: Sequence[Row]) -> str:
         return said
     untested = _reasons(trained[1:])
     if not others:
-        return f"{said} No paired test over seeds ({untested})."
+        return " ".join([f"{said} No paired test over seeds ({untested}).", *_ours(trained)])
     apart = [row.label for row in others if (row.adjusted or 0.0) < LEVEL]
     near = [row.label for row in others if (row.adjusted or 0.0) >= LEVEL]
     told = f"told apart from it at the 5 % level after Holm's correction: {', '.join(apart) or 'none'}"
     rest = f"; not tested ({untested})" if untested else ""
     count = _count(len(trained) - 1, "other")
-    return f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{rest}."
+    all_told = f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{rest}."
+    return " ".join([all_told, *_ours(trained)])
+
+
+def _ours(trained: Sequence[Row]) -> list[str]:
+    """A sentence for INTL, and each variant of it, that is not first."""
+    places = sum(row.place is not None for row in trained)
+    said = []
+    for row in trained[1:]:
+        if not row.entry.method.startswith("intl"):
+            continue
+        where = f"at place {row.place} of {places}" if row.place else f"without a place ({row.mark})"
+        apart = "" if row.difference is None else f", {row.difference:+.2f} points from the first"
+        if row.adjusted is None:
+            told = "not tested"
+        else:
+            verdict = "told apart from it" if row.adjusted < LEVEL else "not told apart from it"
+            told = f"{verdict} (p after Holm's correction {show_p(row.adjusted)})"
+        said.append(f"{row.entry.name} stands {where} with {show(row.linear)} %{apart}, {told}.")
+    return said
+
+
+def caution(rows: Sequence[Row]) -> str:
+    """What the tests of this table can say, and what not."""
+    tests = [row.common for row in rows if row.p is not None]
+    said = (
+        "What the test can say: the first is chosen by the same figures that it is tested on, which makes "
+        "its lead look larger, and all seeds share one validation set, so it speaks of other seeds, not of other "
+        "images."
+    )
+    if not tests:
+        return said
+    least, most = min(tests) - 1, max(tests) - 1
+    freedom = str(least) if least == most else f"{least} to {most}"
+    return (
+        f"{said} Degrees of freedom: common seeds less one, here {freedom}; Holm's correction is for "
+        f"{_count(len(tests), 'test')}."
+    )
 
 
 def _reasons(rows: Sequence[Row]) -> str:
@@ -127,6 +166,11 @@ def _reasons(rows: Sequence[Row]) -> str:
 def show(score: tuple[float, float | None]) -> str:
     """Mean and deviation as they stand in a table."""
     return f"{score[0]:.2f}" + ("" if score[1] is None else f" ± {score[1]:.2f}")
+
+
+def show_p(p: float) -> str:
+    """A probability as it stands in a table."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _count(n: int, noun: str) -> str:
@@ -163,4 +207,4 @@ def _tested(row: Row, first: Entry) -> Row:
         return replace(row, untested=FEW)
     if np.ptp(ours - reference) < 1e-9:
         return replace(row, untested=EQUAL)
-    return replace(row, p=float(stats.ttest_rel(ours, reference).pvalue))
+    return replace(row, p=float(stats.ttest_rel(ours, reference).pvalue), common=len(pairs))
