@@ -144,8 +144,8 @@ def caution(rows: Sequence[Row]) -> str:
     tests = [row.common for row in rows if row.p is not None]
     said = (
         "What the test can say: the first is chosen by the same figures that it is tested on, which makes "
-        "its lead look larger, and all seeds share one validation set, so it speaks of other seeds, not of other "
-        "images."
+        "its lead look larger, and all seeds share one validation set, so it speaks of other seeds, not of "
+        "other images."
     )
     if not tests:
         return said
