@@ -99,8 +99,20 @@ def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figur
 
 
 def _shared(comparison: Comparison) -> str:
-    jobs = comparison.settings.get("jobs", 1)
-    return "" if jobs == 1 else f" {jobs} cells shared the processor, so times compare only roughly."
+    """A remark on times if any cell shared the processor, by its own record or else by the last call's jobs."""
+    runs = [run for entry in comparison.methods for run in entry.runs]
+    last = int(comparison.settings.get("jobs", 1))
+    jobs = sorted({last if run.jobs is None else run.jobs for run in runs})
+    if not jobs or jobs[-1] == 1:
+        return ""
+    threads = sorted({run.threads for run in runs if run.threads is not None})
+    each = f", with {_range(threads)} thread{'s' if threads[-1] > 1 else ''} each" if threads else ""
+    return f" {_range(jobs)} cells at a time shared the processor{each}, so times compare only roughly."
+
+
+def _range(values: Sequence[int]) -> str:
+    """Of sorted numbers."""
+    return str(values[0]) if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
 
 
 def cost(rows: Sequence[Row], folder: Path, remark: str = "") -> Figure:

@@ -36,6 +36,8 @@ class Run:
         final: the pre-training's final figures; empty for a reference.
         parts: run folders of the pre-training, oldest first: each continues the one before.
         environment: versions, machine and date of the process that measured it.
+        jobs: how many cells ran at a time; None in folders that did not record it.
+        threads: threads of this cell; None in folders that did not record it.
     """
 
     folder: Path
@@ -44,6 +46,8 @@ class Run:
     final: dict[str, Any]
     parts: tuple[Path, ...]
     environment: dict[str, Any]
+    jobs: int | None = None
+    threads: int | None = None
 
     @cached_property
     def rows(self) -> list[dict[str, float]]:
@@ -231,7 +235,8 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
         before = _json(part / "environment.json").get("resumed_from")
         part = part.with_name(Path(before).parent.parent.name) if before else None
     final, here = result.get("pretraining") or {}, result.get("environment") or {}
-    return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here)
+    shared = {"jobs": result.get("jobs"), "threads": result.get("threads")}
+    return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here, **shared)
 
 
 def _rows(part: Path) -> list[dict[str, float]]:
