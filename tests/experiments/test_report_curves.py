@@ -1,5 +1,5 @@
 """Claims about what the report says beside its curves: that cells shared the processor, from what each cell
-recorded."""
+recorded; and of how many validation images the curves are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from solo_intl.experiments.report.curves import _shared
+from solo_intl.experiments.report.curves import _shared, _validated
 from solo_intl.experiments.report.data import Comparison, Entry, Run, read_comparison
 
 
@@ -43,3 +43,25 @@ def test_a_cell_recorded_it(tmp_path: Path):
         (cell / "result.json").write_text(json.dumps(result))
     runs = read_comparison(tmp_path).entries[0].runs
     assert [(run.jobs, run.threads) for run in runs] == [(2, 4), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ([("2", 32), ("2", 32)], ", of at most 64 validation images (limit"),
+        ([("2", 32), ("3", 64)], ", of at most 64 to 192 validation images (limit"),
+        ([("2", 32), ("1.0", 32)], ", of at most 64 validation images in some cells (limit"),
+        ([("null", 32), ("0.5", 32)], ""),
+    ],
+)
+def test_validation_images_of_a_curve(tmp_path: Path, cells: list[tuple[str, int]], said: str):
+    entries = []
+    for i, (limit, batch) in enumerate(cells):
+        part = tmp_path / str(i)
+        part.mkdir()
+        text = f"limit_val_batches: {limit}\noptimizer: {{batch_size: {batch}}}\n"
+        (part / "config.yaml").write_text(text)
+        entries.append(Entry(str(i), [Run(part, 0, {"knn": 1.0, "linear": 1.0}, {}, (part,), {})]))
+    found = _validated(Comparison(tmp_path, {}, entries, []))
+    assert found.startswith(said)
+    assert bool(found) == bool(said)

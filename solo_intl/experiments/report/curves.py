@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from solo_intl.experiments.report.data import Comparison, Entry, Points, Run, mean_points
 from solo_intl.experiments.report.ranking import Row
@@ -77,8 +80,20 @@ def accuracy_epochs(comparison: Comparison, styles: Styles, folder: Path) -> Fig
         "training images of each epoch: validation came in fewer than half of the epochs"
     )
     after = "mean over seeds. The ranking's figures are measured afterwards, on frozen features."
-    title, caption = "Accuracy over epochs", f"{images}; {after}"
+    part = _validated(comparison) if column == "val_acc1" else ""
+    title, caption = "Accuracy over epochs", f"{images}{part}; {after}"
     return _lines(curves, styles, folder, "accuracy-epochs", title, caption, "epoch", "online top-1 (%)")
+
+
+def _validated(comparison: Comparison) -> str:
+    """How many validation images an epoch's accuracy is of, where limit_val_batches cuts them."""
+    configs: list[Any] = [OmegaConf.create(run.config) for entry in comparison.methods for run in entry.runs]
+    cut = [cfg for cfg in configs if type(cfg.get("limit_val_batches")) is int]  # a float is a share of them
+    counts = sorted({cfg.limit_val_batches * cfg.optimizer.batch_size for cfg in cut})
+    if not counts:
+        return ""
+    where = "" if len(cut) == len(configs) else " in some cells"
+    return f", of at most {_range(counts)} validation images{where} (limit_val_batches x batch)"
 
 
 def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figure:
@@ -99,7 +114,7 @@ def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figur
 
 
 def _shared(comparison: Comparison) -> str:
-    """A remark on times if any cell shared the processor, by its own record or else by the last call's jobs."""
+    """A remark on times if any cell shared the processor: by its own record, else by the last call."""
     runs = [run for entry in comparison.methods for run in entry.runs]
     last = int(comparison.settings.get("jobs", 1))
     jobs = sorted({last if run.jobs is None else run.jobs for run in runs})
