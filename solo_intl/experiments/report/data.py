@@ -240,8 +240,18 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
 
 
 def _rows(part: Path) -> list[dict[str, float]]:
-    with (part / "metrics.csv").open(newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    """Rows of metrics.csv, without what a process that was killed while writing left unfinished."""
+    with (part / "metrics.csv").open(newline="", errors="replace") as file:
+        whole = [line for line in file if line.endswith("\n")]  # a number may lack its last digits
+    return [row for line in csv.DictReader(whole) if "step" in (row := _numbers(line))]
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    """Empty where a value is no number, or where there are more values than columns."""
+    try:
+        return {key: float(value) for key, value in line.items() if value}
+    except (TypeError, ValueError):
+        return {}
 
 
 def _json(file: Path) -> dict[str, Any]:
