@@ -5,17 +5,19 @@ marks; a title may hold any character."""
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
-from solo_intl.experiments.report import spectra
+from solo_intl.experiments.report import pictures, spectra
 from solo_intl.experiments.report.data import Entry, Run
 from solo_intl.experiments.report.page import TEMPLATES
-from solo_intl.experiments.report.style import COLOURS, HIGHLIGHT, OURS, RC, Styles
+from solo_intl.experiments.report.style import COLOURS, HIGHLIGHT, OURS, RC, Styles, canvas, finish
 
 NAMES = ["intl", "intl_ema", "intl_third", *(f"method{i:02}" for i in range(19))]
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
@@ -100,3 +102,19 @@ def test_eigenvalues_keep_sparse_marks(tmp_path: Path, monkeypatch: pytest.Monke
     plt.close(drawn[0])
     assert len({line.get_marker() for line in lines} - {"None", "none", "", " "}) == 2
     assert all(4 <= len(line.get_markevery()) <= 8 for line in lines)
+
+
+def test_a_title_may_hold_any_character(tmp_path: Path):
+    title = """ours "b" <i>'s & more"""
+    with canvas() as (figure, axes):
+        axes.plot([0, 1], label=title)
+        axes.legend()
+        drawn = finish(figure, tmp_path, "drawn", title, "")
+    shown = pictures._picture(Image.new("RGBA", (4, 4)), tmp_path, "shown", title, "")
+    tags: list[tuple[str, dict[str, str | None]]] = []
+    reader = HTMLParser()
+    reader.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))  # type: ignore[method-assign]
+    reader.feed(drawn.inline + shown.inline)
+    assert [found["aria-label"] for tag, found in tags if tag == "svg"] == [title]
+    assert [found["alt"] for tag, found in tags if tag == "img"] == [title]
+    assert "i" not in {tag for tag, _ in tags}

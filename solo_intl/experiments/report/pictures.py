@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,5 +140,5 @@ def _picture(sheet: Image.Image, folder: Path, name: str, title: str, caption: s
     file.write_bytes(content.getvalue())
     source = base64.b64encode(content.getvalue()).decode()
     size = f'width="{sheet.width}" height="{sheet.height}"'
-    inline = f'<img alt="{title}" {size} src="data:image/png;base64,{source}">'
+    inline = f'<img alt="{html.escape(title)}" {size} src="data:image/png;base64,{source}">'
     return Figure(name, title, caption, inline, file)
