@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from solo_intl.experiments.report.data import Comparison, Entry, Points, Run, mean_points
 from solo_intl.experiments.report.ranking import Row
@@ -50,7 +53,7 @@ def ranking(rows: Sequence[Row], folder: Path) -> Figure:
                 seeds = [run.accuracies[key] for run in row.entry.runs]
                 axes.plot(seeds, [y] * len(seeds), "|", color=colour, alpha=0.7)
             axes.set_xlabel(f"{label}: top-1 accuracy (%)")
-        panels[0].set_yticks(range(len(rows)), [row.entry.name for row in reversed(rows)])
+        panels[0].set_yticks(range(len(rows)), [row.label for row in reversed(rows)])
         caption = (
             "Mean over seeds, standard deviation as a bar, seeds as small strokes; diamonds: INTL; grey: "
             "what a method has to beat."
@@ -77,8 +80,20 @@ def accuracy_epochs(comparison: Comparison, styles: Styles, folder: Path) -> Fig
         "training images of each epoch: validation came in fewer than half of the epochs"
     )
     after = "mean over seeds. The ranking's figures are measured afterwards, on frozen features."
-    title, caption = "Accuracy over epochs", f"{images}; {after}"
+    part = _validated(comparison) if column == "val_acc1" else ""
+    title, caption = "Accuracy over epochs", f"{images}{part}; {after}"
     return _lines(curves, styles, folder, "accuracy-epochs", title, caption, "epoch", "online top-1 (%)")
+
+
+def _validated(comparison: Comparison) -> str:
+    """How many validation images an epoch's accuracy is of, where limit_val_batches cuts them."""
+    configs: list[Any] = [OmegaConf.create(run.config) for entry in comparison.methods for run in entry.runs]
+    cut = [cfg for cfg in configs if type(cfg.get("limit_val_batches")) is int]  # a float is a share of them
+    counts = sorted({cfg.limit_val_batches * cfg.optimizer.batch_size for cfg in cut})
+    if not counts:
+        return ""
+    where = "" if len(cut) == len(configs) else " in some cells"
+    return f", of at most {_range(counts)} validation images{where} (limit_val_batches x batch)"
 
 
 def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figure:
@@ -99,8 +114,20 @@ def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figur
 
 
 def _shared(comparison: Comparison) -> str:
-    jobs = comparison.settings.get("jobs", 1)
-    return "" if jobs == 1 else f" {jobs} cells shared the processor, so times compare only roughly."
+    """A remark on times if any cell shared the processor: by its own record, else by the last call."""
+    runs = [run for entry in comparison.methods for run in entry.runs]
+    last = int(comparison.settings.get("jobs", 1))
+    jobs = sorted({last if run.jobs is None else run.jobs for run in runs})
+    if not jobs or jobs[-1] == 1:
+        return ""
+    threads = sorted({run.threads for run in runs if run.threads is not None})
+    each = f", with {_range(threads)} thread{'s' if threads[-1] > 1 else ''} each" if threads else ""
+    return f" {_range(jobs)} cells at a time shared the processor{each}, so times compare only roughly."
+
+
+def _range(values: Sequence[int]) -> str:
+    """Of sorted numbers."""
+    return str(values[0]) if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
 
 
 def cost(rows: Sequence[Row], folder: Path, remark: str = "") -> Figure:

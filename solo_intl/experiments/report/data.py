@@ -36,6 +36,8 @@ class Run:
         final: the pre-training's final figures; empty for a reference.
         parts: run folders of the pre-training, oldest first: each continues the one before.
         environment: versions, machine and date of the process that measured it.
+        jobs: how many cells ran at a time; None in folders that did not record it.
+        threads: threads of this cell; None in folders that did not record it.
     """
 
     folder: Path
@@ -44,6 +46,8 @@ class Run:
     final: dict[str, Any]
     parts: tuple[Path, ...]
     environment: dict[str, Any]
+    jobs: int | None = None
+    threads: int | None = None
 
     @cached_property
     def rows(self) -> list[dict[str, float]]:
@@ -132,6 +136,13 @@ class Entry:
     @property
     def trained(self) -> bool:
         return self.name not in REFERENCES
+
+    @cached_property
+    def method(self) -> str:
+        """The method of its configurations, which several names may share; its name where there is none."""
+        text = next((run.config for run in self.runs if run.config), "")
+        cfg: Any = OmegaConf.create(text)
+        return str(cfg.get("method", self.name))
 
     def mean_series(self, name: str, over: str = "epoch") -> Points:
         """Mean over the seeds, where all of them have a value."""
@@ -224,12 +235,23 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
         before = _json(part / "environment.json").get("resumed_from")
         part = part.with_name(Path(before).parent.parent.name) if before else None
     final, here = result.get("pretraining") or {}, result.get("environment") or {}
-    return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here)
+    shared = {"jobs": result.get("jobs"), "threads": result.get("threads")}
+    return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here, **shared)
 
 
 def _rows(part: Path) -> list[dict[str, float]]:
-    with (part / "metrics.csv").open(newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    """Rows of metrics.csv, without what a process that was killed while writing left unfinished."""
+    with (part / "metrics.csv").open(newline="", errors="replace") as file:
+        whole = [line for line in file if line.endswith("\n")]  # a number may lack its last digits
+    return [row for line in csv.DictReader(whole) if "step" in (row := _numbers(line))]
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    """Empty where a value is no number, or where there are more values than columns."""
+    try:
+        return {key: float(value) for key, value in line.items() if value}
+    except (TypeError, ValueError):
+        return {}
 
 
 def _json(file: Path) -> dict[str, Any]:

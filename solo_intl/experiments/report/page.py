@@ -18,7 +18,7 @@ from solo_intl.experiments.report.curves import draw_curves
 from solo_intl.experiments.report.data import Comparison, Entry, read_comparison
 from solo_intl.experiments.report.maps import draw_maps
 from solo_intl.experiments.report.pictures import draw_neighbours, draw_views
-from solo_intl.experiments.report.ranking import Row, conclusion, rank, show
+from solo_intl.experiments.report.ranking import Row, caution, conclusion, rank, show, show_p
 from solo_intl.experiments.report.spectra import draw_spectra
 from solo_intl.experiments.report.style import Figure
 
@@ -112,6 +112,7 @@ def _content(comparison: Comparison, rows: list[Row], sections: list[Section]) -
         "comparison": comparison,
         "table": _table(comparison, rows),
         "conclusion": conclusion(rows),
+        "caution": caution(rows),
         "facts": _facts(comparison),
         "settings": [_settings(entry) for entry in comparison.methods],
         "failures": [(e.name, seed, text) for e in comparison.entries for seed, text in e.errors.items()],
@@ -129,17 +130,17 @@ def _table(comparison: Comparison, rows: list[Row]) -> list[dict[str, str]]:
         return "–" if value is None else format(value, form)  # noqa: RUF001
 
     def chance(p: float | None) -> str:
-        return "< 0.001" if p is not None and p < 0.001 else number(p, ".3f")
+        return "–" if p is None else show_p(p)  # noqa: RUF001
 
     def seeds(row: Row) -> str:
         count, most = len(row.entry.runs), len(comparison.seeds)
         return str(count) if count == most else f"{count} of {most}"
 
-    places = iter(range(1, len(rows) + 1))
     return [
         {
-            "place": str(next(places)) if row.entry.trained else "",
+            "place": "" if row.place is None else str(row.place),
             "name": row.entry.name,
+            "mark": row.mark,
             "trained": "yes" if row.entry.trained else "",
             "knn": show(row.knn),
             "linear": show(row.linear),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,16 +72,18 @@ def draw_views(comparison: Comparison, folder: Path) -> list[Figure]:
     Raises:
         UserError: the data set is not on this machine.
     """
-    groups: dict[str, list[tuple[str, Run]]] = {}
+    groups: dict[tuple[str, str], list[tuple[str, Run]]] = {}
     for entry in comparison.methods:
         run = next((run for run in entry.runs if run.views), None)
         if run is not None:
-            made = OmegaConf.to_yaml(OmegaConf.create(run.config).augmentations)
-            groups.setdefault(made, []).append((entry.name, run))
+            cfg: Any = OmegaConf.create(run.config)
+            made = OmegaConf.to_yaml(cfg.augmentations)
+            groups.setdefault((cfg.data.get("augment", "stock"), made), []).append((entry.name, run))
     figures = []
-    for i, members in enumerate(groups.values()):
+    for i, ((augment, _), members) in enumerate(groups.items()):
         run = members[0][1]
-        views = [run.views[name] for name in sorted(run.views) if name != "index"]
+        numbered = sorted((name for name in run.views if name != "index"), key=_number)
+        views = [run.views[name] for name in numbered]
         originals = open_split(OmegaConf.create(run.config).data, "train")
         rows = [
             [
@@ -89,10 +92,15 @@ def draw_views(comparison: Comparison, folder: Path) -> list[Figure]:
             ]
             for k, n in enumerate(run.views["index"])
         ]
-        caption = f"Left: the image; then the {len(views)} views that {members[0][0]} was given of it first."
+        caption = f"Left: the image; then the {len(views)} views that {members[0][0]} was given of it first"
+        caption += f" (data.augment={augment})."
         title = ", ".join(name for name, _ in members)
         figures.append(_picture(_grid(rows, first_apart=True), folder, f"views-{i + 1}", title, caption))
     return figures
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("view"))
 
 
 def _config(comparison: Comparison) -> Any:
@@ -132,5 +140,5 @@ def _picture(sheet: Image.Image, folder: Path, name: str, title: str, caption: s
     file.write_bytes(content.getvalue())
     source = base64.b64encode(content.getvalue()).decode()
     size = f'width="{sheet.width}" height="{sheet.height}"'
-    inline = f'<img alt="{title}" {size} src="data:image/png;base64,{source}">'
+    inline = f'<img alt="{html.escape(title)}" {size} src="data:image/png;base64,{source}">'
     return Figure(name, title, caption, inline, file)

@@ -12,6 +12,11 @@ from scipy import stats
 from solo_intl.experiments.report.data import Comparison, Entry
 
 LEVEL = 0.05
+LABELS = ("supcon",)  # methods of solo-learn that pre-train with the labels
+LABELLED = "uses labels"
+INCOMPLETE = "incomplete"  # fewer seeds than others have finished: a lucky one must not win
+FEW = "fewer than two common seeds"  # why there is no test
+EQUAL = "the same difference at every seed, which leaves no variance"
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,9 @@ class Row:
     """One line of the ranking; accuracies in percent as (mean, standard deviation over seeds or None).
 
     ``difference`` is the mean over common seeds of linear accuracy less the first method's; ``p`` the paired
-    t-test's two-sided value, ``adjusted`` the same after Holm's correction; None where there is no test.
+    t-test's two-sided value, ``adjusted`` the same after Holm's correction; None where there is no test, and
+    ``untested`` says why; ``common`` counts the seeds of the test. ``mark`` says why a trained
+    method has no ``place``.
     """
 
     entry: Entry
@@ -30,23 +37,48 @@ class Row:
     difference: float | None = None
     p: float | None = None
     adjusted: float | None = None
+    untested: str = ""
+    common: int = 0
+    place: int | None = None
+    mark: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name, and what keeps it from a place."""
+        return f"{self.entry.name} ({self.mark})" if self.mark else self.entry.name
 
 
 def rank(comparison: Comparison) -> list[Row]:
-    """Entries by mean linear accuracy, the best first; trained methods are tested against the first one."""
+    """Entries by mean linear accuracy, the best first; trained methods are tested against the first one.
+
+    Places are for methods with as many finished seeds as any has; those with fewer come last, without one.
+    Methods that pre-train with labels stand where their accuracy puts them, without a place and untested.
+    """
     rows = sorted((_row(e) for e in comparison.entries if e.runs), key=lambda row: -row.linear[0])
-    trained = [row for row in rows if row.entry.trained]
-    if not trained:
+    rivals = [row.entry for row in rows if row.entry.trained and row.entry.method not in LABELS]
+    most = max((len(entry.runs) for entry in rivals), default=0)
+    rows = [replace(row, mark=_mark(row.entry, most)) for row in rows]
+    rows.sort(key=lambda row: row.mark == INCOMPLETE)
+    placed = [row.entry.name for row in rows if row.entry.trained and not row.mark]
+    if not placed:
         return rows
-    first = trained[0].entry
-    tested = {row.entry.name: _test(row.entry, first) for row in trained[1:]}
-    adjusted = dict(zip(tested, holm([p for _, p in tested.values()]), strict=True))
-    return [
-        replace(row, difference=tested[name][0], p=tested[name][1], adjusted=adjusted[name])
-        if (name := row.entry.name) in tested
-        else row
-        for row in rows
-    ]
+    first = next(row.entry for row in rows if row.entry.name == placed[0])
+    places = {name: place for place, name in enumerate(placed, start=1)}
+    rows = [replace(row, place=places.get(row.entry.name)) for row in rows]
+    tested = {
+        row.entry.name: _tested(row, first) for row in rows if row.entry.trained and row.entry is not first
+    }
+    adjusted = holm([row.p for row in tested.values()])
+    done = {
+        row.entry.name: replace(row, adjusted=p) for row, p in zip(tested.values(), adjusted, strict=True)
+    }
+    return [done.get(row.entry.name, row) for row in rows]
+
+
+def _mark(entry: Entry, most: int) -> str:
+    if entry.trained and entry.method in LABELS:
+        return LABELLED
+    return INCOMPLETE if entry.trained and len(entry.runs) < most else ""
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -66,8 +98,8 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def conclusion(rows: Sequence[Row]) -> str:
-    """What the ranking allows to say, in a sentence or two."""
-    trained = [row for row in rows if row.entry.trained]
+    """What the ranking allows to say, in a few sentences."""
+    trained = [row for row in rows if row.entry.trained and row.mark != LABELLED]
     if not trained:
         return "No method has finished yet."
     first, seeds = trained[0], len(trained[0].entry.runs)
@@ -77,20 +109,68 @@ def conclusion(rows: Sequence[Row]) -> str:
     others = [row for row in trained[1:] if row.adjusted is not None]
     if len(trained) == 1:
         return said
+    untested = _reasons(trained[1:])
     if not others:
-        return f"{said} No test: a paired test needs two seeds that both methods have finished."
-    apart = [row.entry.name for row in others if (row.adjusted or 0.0) < LEVEL]
-    near = [row.entry.name for row in others if (row.adjusted or 0.0) >= LEVEL]
-    untested = [row.entry.name for row in trained[1:] if row.adjusted is None]
+        return " ".join([f"{said} No paired test over seeds ({untested}).", *_ours(trained)])
+    apart = [row.label for row in others if (row.adjusted or 0.0) < LEVEL]
+    near = [row.label for row in others if (row.adjusted or 0.0) >= LEVEL]
     told = f"told apart from it at the 5 % level after Holm's correction: {', '.join(apart) or 'none'}"
-    rest = f"; not tested, for want of two common seeds: {', '.join(untested)}" if untested else ""
+    rest = f"; not tested ({untested})" if untested else ""
     count = _count(len(trained) - 1, "other")
-    return f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{rest}."
+    all_told = f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{rest}."
+    return " ".join([all_told, *_ours(trained)])
+
+
+def _ours(trained: Sequence[Row]) -> list[str]:
+    """A sentence for INTL, and each variant of it, that is not first."""
+    places = sum(row.place is not None for row in trained)
+    said = []
+    for row in trained[1:]:
+        if not row.entry.method.startswith("intl"):
+            continue
+        where = f"at place {row.place} of {places}" if row.place else f"without a place ({row.mark})"
+        apart = "" if row.difference is None else f", {row.difference:+.2f} points from the first"
+        if row.adjusted is None:
+            told = "not tested"
+        else:
+            verdict = "told apart from it" if row.adjusted < LEVEL else "not told apart from it"
+            told = f"{verdict} (p after Holm's correction {show_p(row.adjusted)})"
+        said.append(f"{row.entry.name} stands {where} with {show(row.linear)} %{apart}, {told}.")
+    return said
+
+
+def caution(rows: Sequence[Row]) -> str:
+    """What the tests of this table can say, and what not."""
+    tests = [row.common for row in rows if row.p is not None]
+    said = (
+        "What the test can say: the first is chosen by the same figures that it is tested on, which makes "
+        "its lead look larger, and all seeds share one validation set, so it speaks of other seeds, not of "
+        "other images."
+    )
+    if not tests:
+        return said
+    least, most = min(tests) - 1, max(tests) - 1
+    freedom = str(least) if least == most else f"{least} to {most}"
+    return (
+        f"{said} Degrees of freedom: common seeds less one, here {freedom}; Holm's correction is for "
+        f"{_count(len(tests), 'test')}."
+    )
+
+
+def _reasons(rows: Sequence[Row]) -> str:
+    """Whom no test was made of, by the reason."""
+    names = {why: [row.label for row in rows if row.untested == why] for why in (FEW, EQUAL)}
+    return "; ".join(f"{why}: {', '.join(found)}" for why, found in names.items() if found)
 
 
 def show(score: tuple[float, float | None]) -> str:
     """Mean and deviation as they stand in a table."""
     return f"{score[0]:.2f}" + ("" if score[1] is None else f" ± {score[1]:.2f}")
+
+
+def show_p(p: float) -> str:
+    """A probability as it stands in a table."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _count(n: int, noun: str) -> str:
@@ -113,13 +193,18 @@ def _row(entry: Entry) -> Row:
     )
 
 
-def _test(entry: Entry, first: Entry) -> tuple[float | None, float | None]:
+def _tested(row: Row, first: Entry) -> Row:
+    """The row with its difference to the first method and the test of it."""
     theirs = {run.seed: run.accuracies["linear"] for run in first.runs}
-    pairs = [(run.accuracies["linear"], theirs[run.seed]) for run in entry.runs if run.seed in theirs]
+    pairs = [(run.accuracies["linear"], theirs[run.seed]) for run in row.entry.runs if run.seed in theirs]
     if not pairs:
-        return None, None
+        return replace(row, untested="" if row.mark == LABELLED else FEW)
     ours, reference = np.asarray(pairs).T
-    difference = ours - reference
-    if len(pairs) < 2 or np.ptp(difference) < 1e-9:  # no variance, no test
-        return float(difference.mean()), None
-    return float(difference.mean()), float(stats.ttest_rel(ours, reference).pvalue)
+    row = replace(row, difference=float((ours - reference).mean()))
+    if row.mark == LABELLED:
+        return row
+    if len(pairs) < 2:
+        return replace(row, untested=FEW)
+    if np.ptp(ours - reference) < 1e-9:
+        return replace(row, untested=EQUAL)
+    return replace(row, p=float(stats.ttest_rel(ours, reference).pvalue), common=len(pairs))

@@ -72,7 +72,10 @@ def _last(watched: list[Entry], styles: Styles, folder: Path) -> Figure:
             run = next(run for run in entry.runs if run.spectrum)
             values = run.spectrum["eigenvalues"][-1]
             x = np.arange(1, len(values) + 1)
-            axes.plot(x, _drawable(values), label=entry.name, **{**styles.of(entry.name), "marker": "none"})
+            marked = np.unique(np.geomspace(1, len(x), 8).round().astype(int)) - 1  # evenly on this axis
+            axes.plot(
+                x, _drawable(values), label=entry.name, markevery=marked.tolist(), **styles.of(entry.name)
+            )
         axes.set(
             xscale="log", yscale="log", xlabel="eigenvalue, from the greatest", ylabel="share of the trace"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,12 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 INK = "#1a1b1c"  # stands for the page's own text colour, which the page puts in its place
-# Okabe and Ito, without the yellow that no white page shows; vermilion is kept for INTL
+# Okabe and Ito, with a violet for the yellow that no white page shows; vermilion is kept for INTL
 HIGHLIGHT = "#D55E00"
-OURS = (HIGHLIGHT, "#7A2E00", "#F79A5E")  # INTL and its variants: one hue, told apart in grey print too
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8A8A8A")
-LINES = ("-", "--", "-.", ":")
+OURS = (HIGHLIGHT, "#B34700", "#F79A5E")  # INTL and its variants: one hue; their lines tell them apart
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#6048FC")
+# one more or fewer than colours, so that each method in turn has another line and the pair comes back late
+LINES = ("-", "--", "-.", ":", (0, (5, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 WIDTH = 4.7  # inches: what a phone's column shows without making the text too small to read
 RC: Any = {
@@ -69,15 +71,13 @@ class Styles:
         """
         ours = sorted(n for n in self.names if n.startswith("intl"))
         if name in ours:
-            i = line = ours.index(name)
+            i = ours.index(name)
             look = {"color": OURS[i % len(OURS)], "linewidth": 2.2, "zorder": 3}
         else:
-            others = sorted(set(self.names) - set(ours))
-            line, colour = divmod(others.index(name), len(COLOURS))  # each round of colours has its own line
-            look = {"color": COLOURS[colour], "linewidth": 1.3, "zorder": 2}
-            i = others.index(name) + 1 + line
+            i = sorted(set(self.names) - set(ours)).index(name) + 1  # INTL's line is the whole one
+            look = {"color": COLOURS[(i - 1) % len(COLOURS)], "linewidth": 1.3, "zorder": 2}
         marks = {
-            "linestyle": LINES[line % len(LINES)],
+            "linestyle": LINES[i % len(LINES)],
             "marker": MARKERS[i % len(MARKERS)],
             "markersize": 6 if name in ours else 4.5,
         }
@@ -133,4 +133,4 @@ def _inline(svg: str, title: str) -> str:
     body = re.sub(r'<g id="[^"]*"', "<g", body)  # several figures share a page, and nothing points at groups
     body = re.sub(r"\s*<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body))
-    return body.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return body.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
