@@ -22,6 +22,7 @@ from PIL import Image
 from solo_intl.cli import main
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.experiments import compare
+from solo_intl.experiments.report import spectra
 from solo_intl.experiments.report.curves import online
 from solo_intl.experiments.report.data import read_comparison
 from solo_intl.experiments.report.page import _environments, _table
@@ -30,6 +31,7 @@ from solo_intl.experiments.report.ranking import holm, rank
 from solo_intl.experiments.report.style import Styles
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TITLES = [title for title, _, _ in spectra._MEASURES.values()]
 SETTINGS = {
     "name": "tiny",
     "pretrain": "pretrain/digits",
@@ -103,12 +105,30 @@ def test_figures_and_markdown(folder: Path):
     }
     assert expected <= figures
     for name in figures:
+        if not name.startswith(("map", "neighbours", "views")):
+            continue
         with Image.open(folder / "report" / "figures" / f"{name}.png") as image:
             assert np.asarray(image.convert("L")).std() > 5  # not blank
     text = (folder / "report" / "report.md").read_text()
     linked = re.findall(r"\]\(figures/(.+?)\.png\)", text)
     assert set(linked) == figures
     assert "| 1 |" in text
+
+
+def test_every_method_has_its_line_in_every_figure_of_curves(page: str):
+    """Inside the axes, whose paths are clipped; those of the legend are not."""
+    pictures = dict(re.findall(r"<h3>([^<]*)</h3>\s*<svg(.*?)</svg>", page, flags=re.DOTALL))
+    looks = Styles(["intl", "simclr"])
+    for title in (
+        "Accuracy over epochs",
+        "Accuracy over time",
+        *TITLES,
+        "Eigenvalues at the end of training",
+    ):
+        clipped = re.findall(r'<path d="[^"]*" clip-path="[^"]*" style="([^"]*)"', pictures[title])
+        for name in ("intl", "simclr"):
+            stroke = f"stroke: {looks.of(name)['color'].lower()}"
+            assert sum(stroke in style for style in clipped) == 1, (title, name)
 
 
 def test_the_ranking_is_that_of_the_cells(folder: Path):
