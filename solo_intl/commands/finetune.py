@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -63,4 +64,8 @@ def _open(cfg: DictConfig) -> Frozen:
     own = {key: cfg.data.get(key) for key in SUBSET_KEYS}
     opened = open_frozen(cfg, "finetune")
     opened.cfg.data.update(own)
+    before, now = opened.built_from.data.dataset, opened.cfg.data.dataset
+    if before != now:  # wanted or not: without a path the newest run is taken, whatever its images were
+        note = f"solo-intl finetune: {opened.checkpoint} was pre-trained on {before}, fine-tuning on {now}"
+        rank_zero_only(print)(note, file=sys.stderr)
     return opened

@@ -101,13 +101,16 @@ FLAGS = {
     **dict.fromkeys(("--help", "-h", "--hydra-help", "--resolve", "--run", "-r"), False),
     **dict.fromkeys(("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd"), True),
 }
+# ours, taken out of the arguments before Hydra sees them; named in errors alone
+OURS = ("--config-path", "--config-name")
+OF_ONE_COMMAND = {"pretrain": "--dry-run", "export": "--to"}
 
 
-def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+def split_flags(arguments: list[str], command: str = "") -> tuple[list[str], list[str]]:
     """Hydra's flags and the overrides, apart: argparse refuses them interleaved.
 
     Raises:
-        UserError: a flag Hydra does not have.
+        UserError: a flag that neither Hydra nor ``command`` has.
 
     Example:
         >>> split_flags(["max_epochs=2", "--cfg", "job", "seed=1"])
@@ -122,10 +125,19 @@ def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
             flags.append(argument)
             expects_value = not expects_value and FLAGS.get(name, False) and not equals
         elif argument.startswith("-"):
-            raise unknown_key(argument, [*FLAGS, "--config-path", "--config-name", "--dry-run", "--to"])
+            raise _unknown_flag(argument, command)
         else:
             overrides.append(argument)
     return flags, overrides
+
+
+def _unknown_flag(argument: str, command: str) -> UserError:
+    own = [OF_ONE_COMMAND[command]] if command in OF_ONE_COMMAND else []
+    name = argument.partition("=")[0]
+    if name in OF_ONE_COMMAND.values() and name not in own:
+        accepted = [flag for flag in (*own, *OURS, *FLAGS) if flag.startswith("--")]
+        return UserError(f"{name}: no flag of solo-intl {command}, accepted: {', '.join(accepted)}")
+    return unknown_key(argument, [*own, *OURS, *FLAGS])
 
 
 def spell_override(override: str, command: str) -> str:
@@ -167,7 +179,7 @@ def run_with_hydra(command: str, task: Callable[[DictConfig], Any], arguments: l
     default_path, default_name = DEFAULTS[command]
     # a folder that happens to be called `linear` where the user works is no configuration
     folder = config_folder(given_path) if given_path else (SCRIPTS / default_path).resolve()
-    flags, overrides = split_flags(arguments)
+    flags, overrides = split_flags(arguments, command)
     fallback = method_config(folder, overrides, default_name)
     if given_name is None and given_path is not None and not (folder / f"{fallback}.yaml").is_file():
         config_name(folder, "")

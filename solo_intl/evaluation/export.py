@@ -63,11 +63,19 @@ class Export:
         """How the written file is used: Python that ends with `model` loaded, or detectron2's settings."""
         if self.layout == "detectron2":
             return "\n".join((f"MODEL.WEIGHTS {path}", *self.build))
-        read = f"torch.load({str(path)!r}, weights_only=True)"
+        file = repr(str(path))
         if self.layout == "safetensors":
-            read = f"safetensors.torch.load_file({str(path)!r})"
-        load = f"model.load_state_dict({read})"
-        return "\n".join((*self.build, load)) if self.build else f"weights = {read}"
+            lines = (
+                "import safetensors.torch",
+                f"weights = safetensors.torch.load_file({file})",
+                "# or the whole network, as the file's metadata describe it",
+                "from solo_intl.evaluation import load_backbone",
+                f"model = load_backbone({file}).backbone",
+            )
+            return "\n".join(lines)
+        imports = [f"import {library}" for library in sorted({"torch", self.layout})]
+        load = f"model.load_state_dict(torch.load({file}, weights_only=True))"
+        return "\n".join((*imports, *self.build, load))
 
 
 def export_backbone(loaded: LoadedBackbone, layout: str) -> Export:
@@ -91,6 +99,8 @@ def export_backbone(loaded: LoadedBackbone, layout: str) -> Export:
         >>> cfg = OmegaConf.create({"backbone": {"name": "resnet18"}, "image_size": 64})
         >>> export = export_backbone(LoadedBackbone(network, 512, cfg, Path("last.ckpt")), "timm")
         >>> print(export.usage(Path("resnet18.pth")))
+        import timm
+        import torch
         model = timm.create_model('resnet18', num_classes=0)
         model.load_state_dict(torch.load('resnet18.pth', weights_only=True))
     """

@@ -100,6 +100,27 @@ def test_mistakes_are_one_line(arguments: list[str], message: str):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("command", "argument", "message"),
+    [
+        (
+            "compare",
+            "--dry-run",
+            "--dry-run: no flag of solo-intl compare, accepted: --config-path, --config-name",
+        ),
+        ("pretrain", "--to=timm", "--to: no flag of solo-intl pretrain, accepted: --dry-run, --config-path"),
+        ("pretrain", "--dry-rum", "--dry-rum: unknown key, nearest: --dry-run"),
+        ("export", "--too", "--too: unknown key, nearest: --to"),
+    ],
+)
+def test_a_flag_of_another_command_is_answered_with_this_ones(command: str, argument: str, message: str):
+    with pytest.raises(UserError) as caught:
+        compose(argument, command=command)
+    assert str(caught.value).startswith(message)
+    if "accepted" in message:
+        assert argument.partition("=")[0] not in str(caught.value).partition("accepted")[2].split(", ")
+
+
 def test_a_value_with_an_equals_sign_needs_no_quotes():
     cfg = compose("pretrained_feature_extractor=runs/byol-ep=3.ckpt", command="knn")
     assert cfg.pretrained_feature_extractor == "runs/byol-ep=3.ckpt"

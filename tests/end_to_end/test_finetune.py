@@ -161,6 +161,18 @@ def test_a_list_of_file_names_and_other_commands_read_the_result(
     assert main(["knn", f"pretrained_feature_extractor={run.checkpoint}"]) == 0
 
 
+def test_a_checkpoint_of_another_data_set_is_said_in_one_line(checkpoint: Path, tmp_path: Path, capsys):
+    content = torch.load(checkpoint, weights_only=True)
+    content["solo_intl"]["cfg"]["data"]["dataset"] = "cifar10"
+    torch.save(content, tmp_path / "cifar.ckpt")
+    data = ["data.dataset=digits", "image_size=16", "max_epochs=1"]
+    for path, expected in ((checkpoint, 0), (tmp_path / "cifar.ckpt", 1)):
+        Run(tmp_path / f"run{expected}", f"pretrained_feature_extractor={path}", *data)
+        said = [line for line in capsys.readouterr().err.splitlines() if "was pre-trained on" in line]
+        assert len(said) == expected
+        assert all("cifar.ckpt was pre-trained on cifar10, fine-tuning on digits" in line for line in said)
+
+
 def test_from_scratch_is_the_seeds_own_network(tmp_path: Path):
     network = ["backbone.name=resnet18", "backbone.stem_stride=2", "image_size=16", "data.dataset=digits"]
     scratch = ["from_scratch=true", "max_epochs=1", *network]

@@ -26,7 +26,6 @@ from solo_intl.errors import UserError
 from solo_intl.evaluation import LoadedBackbone, export_backbone, load_backbone
 from solo_intl.host import build_backbone
 
-LIBRARIES = {"torch": torch, "torchvision": torchvision, "timm": timm, "safetensors": safetensors}
 IMAGENET: dict[str, Any] = {"stem": "imagenet"}
 CIFAR = {"stem": "cifar", "stem_stride": 1}
 STRIDED = {"stem": "cifar", "stem_stride": 2}
@@ -64,7 +63,7 @@ def checkpoint(folder: Path, size: int = 64, **backbone: Any) -> Path:
 
 
 def printed_model(usage: str) -> nn.Module:
-    names: dict[str, Any] = dict(LIBRARIES)
+    names: dict[str, Any] = {}  # nothing at hand: what is printed brings its own imports
     exec(usage, names)
     return names["model"].eval()
 
@@ -148,6 +147,9 @@ def test_safetensors_carries_the_config_and_is_read_back(tmp_path: Path) -> None
     own = loaded.backbone.state_dict()
     assert set(weights) == set(own)
     assert all(torch.equal(weights[key], own[key]) for key in own)
+    usage = export_backbone(loaded, "safetensors").usage(file)
+    assert "weights = safetensors.torch.load_file" in usage
+    same_features(loaded.backbone, printed_model(usage), 32)
     again = load_backbone(file)  # no argument: stride and image size come from the metadata
     assert again.cfg.image_size == 32
     same_features(loaded.backbone, again.backbone, 32)
