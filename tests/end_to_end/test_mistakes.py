@@ -43,7 +43,7 @@ from solo_intl.cli import main
         (["pretrain", "--multirun", "seed=1,2"], "--multirun: unknown key"),
         (["pretrain", "seed.foo=1"], "seed.foo: unknown key, accepted: a single value"),
         (["pretrain", "wandb.enabeld=true"], "wandb.enabeld: unknown key, nearest: enabled"),
-        (["knn", "--dryrun"], "--dryrun: unknown key, nearest: --dry-run"),
+        (["pretrain", "--dryrun"], "--dryrun: unknown key, nearest: --dry-run"),
         (["pretrain", "wandb.enabled=true"], "wandb.enabled: found true, but it is not installed"),
         (["pretrain", "resume_from_checkpoint=none.ckpt"], "resume_from_checkpoint: no file none.ckpt"),
         (["knn"], "pretrained_feature_extractor: found null and no run under"),
