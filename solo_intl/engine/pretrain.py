@@ -19,7 +19,7 @@ from solo_intl import host
 from solo_intl.config import pretrain_settings, scale_learning_rate
 from solo_intl.config.baselines import check_batch
 from solo_intl.config.settings import count_labels
-from solo_intl.data import ImageDataset, WithIndex, eval_transform, normalization, open_split
+from solo_intl.data import ImageDataset, WithIndex, dataset_info, eval_transform, normalization, open_split
 from solo_intl.data.batched import BatchedViews, MemoryImages, as_is
 from solo_intl.engine.clock import MEASURED_STEPS, SKIPPED_STEPS, Clock
 from solo_intl.engine.fit import fit
@@ -74,7 +74,7 @@ def _loader(dataset: Any, cfg: DictConfig, *, train: bool) -> DataLoader[Any]:
 
 
 def _validation(cfg: DictConfig, mean: Any, std: Any) -> ImageDataset | None:
-    separate = cfg.data.dataset in ("custom", "imagenet", "imagenet100")
+    separate = dataset_info(cfg.data.dataset).image_size is None
     if cfg.data.no_labels or (separate and cfg.data.val_path is None):
         return None
     return open_split(cfg.data, "val", eval_transform(cfg.image_size, mean, std))
@@ -171,8 +171,10 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
     resume = resume_checkpoint(run.base_cfg, "pretrain")
     started = time.perf_counter()
     folder, batches = run.folder, run.steps * run.cfg.accumulate_grad_batches
+    peak = None  # known to the process that trained
     if fit(run.trainer, run.model, run.train, run.val, folder, run.base_cfg, resume):
         seconds, batches = time.perf_counter() - started, run.clock.batches
+        peak = round(peak_memory_gib(), 2)
         metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
     else:
         folder = unclosed_folder(resume)
@@ -188,7 +190,7 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
         "steps": run.trainer.global_step,
         "seconds": round(seconds, 2),
         "images_per_second": round(images / seconds, 1) if seconds else None,
-        "peak_memory_gib": round(peak_memory_gib(), 2),
+        "peak_memory_gib": peak,
         "precision": run.trainer.precision,
         "checkpoint": f"checkpoints/{LAST}.ckpt" if run.cfg.checkpoint.enabled else None,
         "metrics": metrics,

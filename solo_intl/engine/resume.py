@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
+from solo_intl.engine.run_folder import read_metrics
 from solo_intl.engine.trainer import LAST
 from solo_intl.errors import UserError
 from solo_intl.evaluation import read_checkpoint
@@ -118,11 +118,9 @@ def unclosed_folder(resume: Path | None) -> Path:
 
 def last_metrics(folder: Path) -> dict[str, float]:
     """The last value of each column of the run's ``metrics.csv``."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
     return {
-        name: float(value)
-        for row in rows
+        name: value
+        for row in read_metrics(folder)
         for name, value in row.items()
-        if name not in ("epoch", "step") and value
+        if name not in ("epoch", "step")
     }

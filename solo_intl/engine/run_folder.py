@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -97,6 +99,21 @@ def open_run_folder(folder: Path, cfg: DictConfig, resumed_from: Path | None = N
         raise UserError(
             f"checkpoint.dir: cannot write {folder} ({error.strerror}), accepted: a writable folder"
         ) from None
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Rows of ``metrics.csv``, without what a process that was killed while writing left unfinished."""
+    with (folder / "metrics.csv").open(newline="", errors="replace") as file:
+        whole = [line for line in file if line.endswith("\n")]  # a number may lack its last digits
+    return [row for line in csv.DictReader(whole) if "step" in (row := _numbers(line))]
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    """Empty where a value is no number, or where there are more values than columns."""
+    try:
+        return {key: float(value) for key, value in line.items() if value}
+    except (TypeError, ValueError):
+        return {}
 
 
 def write_json(path: Path, content: Any) -> None:

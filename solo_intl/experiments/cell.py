@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,10 @@ def judge_pretrained(
     Returns:
         Accuracies, run folder, the run's final figures, and the seconds of training that were spent before.
     """
-    done = _finished(cfg) if cfg.auto_resume.enabled else None
-    run, final = done or pretrain(cfg)
-    total, here = float(final["metrics"].get("seconds", 0)), float(final["seconds"])
-    before = max(total, here) if done else max(0.0, total - here)
+    started = time.perf_counter()
+    run, final = (_finished(cfg) if cfg.auto_resume.enabled else None) or pretrain(cfg)
+    total = max(float(final["metrics"].get("seconds", 0)), float(final["seconds"]))
+    before = max(0.0, total - (time.perf_counter() - started))
     backbone = load_backbone(run / "checkpoints" / "last.ckpt").backbone
     return judge_network(cfg, backbone, keep), run, final, before
 

@@ -199,7 +199,8 @@ def _write_results(folder: Path, cells: Sequence[Cell]) -> dict[str, list[dict[s
     for place, name in names.items():
         for file in place.glob(f"seed*/{RESULT}"):
             found = json.loads(file.read_text())
-            found.pop("settings", None)  # those of the whole run are in its folder's config.yaml
+            found.pop("settings", None)  # of the run, with what it left out, are in its folder's config.yaml
+            found.pop("traceback", None)
             here = found.pop("environment", {})  # cells may come from several days and versions
             if here:
                 found |= {"commit": here["solo_intl"]["commit"], "date": here["date"]}

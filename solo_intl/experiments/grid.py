@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from solo_intl import host
 from solo_intl.config import pretrain_settings
 from solo_intl.config.compose import config_folder
+from solo_intl.data import dataset_info
 from solo_intl.errors import UserError, not_accepted
 from solo_intl.experiments.budget import check_budget
 from solo_intl.experiments.cell import read_config
@@ -20,7 +21,6 @@ from solo_intl.experiments.cell import read_config
 RAW, UNTRAINED = "raw pixels", "untrained"  # what a method has to beat
 RESULT = "result.json"
 FOREVER = 24 * 365 * 100  # hours
-ANY_SIZE = ("imagenet", "imagenet100", "custom")  # their images have no common number of pixels
 _NOT_OF_THE_TRAINING = ("name", "seed", "checkpoint", "auto_resume")
 
 
@@ -86,12 +86,14 @@ def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
         name: DictConfig(OmegaConf.merge(mine, cfg.get("overrides") or {})) for name, mine in read.items()
     }
     for complete in map(pretrain_settings, merged.values()):
-        if str(complete.devices) not in ("1", "[0]"):
+        devices = host.plain(complete.devices)
+        if (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):
             raise UserError(
-                f"overrides.devices: found {complete.devices}, accepted by compare: 1 (each cell is a "
+                f"overrides.devices: found {devices}, accepted by compare: 1 (each cell is a "
                 "process of its own; `solo-intl pretrain` trains on several)"
             )
-    beaten = (UNTRAINED,) if merged[baseline].data.dataset in ANY_SIZE else (RAW, UNTRAINED)
+    any_size = dataset_info(merged[baseline].data.dataset).image_size is None
+    beaten = (UNTRAINED,) if any_size else (RAW, UNTRAINED)
     for seed in seeds:
         for name in (*beaten, *wanted):
             method = baseline if name in beaten else name

@@ -165,7 +165,7 @@ def test_a_resumed_run_does_not_warn_again(tmp_path: Path):
 @pytest.mark.parametrize("method", ["simclr", "vicreg", "mae"])
 def test_other_healthy_methods_are_silent(tmp_path: Path, method: str):
     if method not in host.METHODS:
-        pytest.skip(f"{method} is in solo-learn HEAD alone")
+        pytest.skip(f"solo-learn HEAD is not the host: {method} is missing")
     _, final, alarms = run(tmp_path, method, *(SMALL if method != "mae" else ()), "max_epochs=2")
     assert alarms == []
     assert final["spectrum"]["warned"] is None

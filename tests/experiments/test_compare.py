@@ -164,6 +164,12 @@ def test_each_cell_has_a_folder_of_its_own(tmp_path: Path):
     assert len(folders) == len(set(folders)) == 2 * 3
 
 
+def test_any_one_device(tmp_path: Path):
+    grid = {"pretrain": "pretrain/digits", "methods": ["byol"], "seeds": [0]}
+    cfg = OmegaConf.create({**grid, "overrides": {"devices": [1]}})  # the second GPU
+    assert len(list(cells_of(cfg, tmp_path))) == 3
+
+
 def test_raw_pixels_only_where_images_have_one_size(tmp_path: Path):
     cfg = OmegaConf.create({"pretrain": "pretrain/imagenet-100", "methods": ["byol"], "seeds": [0]})
     assert [cell.name for cell in cells_of(cfg, tmp_path)] == ["untrained", "byol"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -16,13 +15,15 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from solo_intl.engine.monitor import SPECTRUM_FILE
+from solo_intl.engine.run_folder import read_metrics
 from solo_intl.engine.views import VIEWS_FILE
 from solo_intl.errors import UserError
 from solo_intl.experiments.cell import FEATURES_FILE
+from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED
 
 Arrays = dict[str, np.ndarray]
 Points = list[tuple[float, float]]
-REFERENCES = ("raw pixels", "untrained")  # what a method has to beat; they are not trained
+REFERENCES = (RAW, UNTRAINED)  # what a method has to beat; they are not trained
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Run:
         """metrics.csv of all parts; what a later part did again is taken from the later one."""
         rows: list[dict[str, float]] = []
         for part in self.parts:
-            found = _rows(part)
+            found = read_metrics(part)
             first = min((row["step"] for row in found), default=float("inf"))
             rows = [row for row in rows if row["step"] < first] + found
         return rows
@@ -62,7 +63,7 @@ class Run:
     @property
     def _before(self) -> list[dict[str, float]]:
         """The rows of all parts that are not the last one's."""
-        last = _rows(self.parts[-1])
+        last = read_metrics(self.parts[-1])
         return self.rows[: len(self.rows) - len(last)]
 
     def series(self, name: str, over: str = "epoch") -> Points:
@@ -210,7 +211,7 @@ def read_comparison(folder: Path) -> Comparison:
     missing = {(name, int(seed)) for name in wanted for seed in seeds}
     for place in sorted(folder.glob("cells/*/seed*"), key=lambda path: (path.parent.name, _seed(path))):
         name = "raw pixels" if place.parent.name == "raw-pixels" else place.parent.name
-        result = _json(place / "result.json")
+        result = _json(place / RESULT)
         entry = entries.setdefault(name, Entry(name))
         cell = (name, _seed(place))
         missing = missing - {cell} if result else missing | {cell}
@@ -237,21 +238,6 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
     final, here = result.get("pretraining") or {}, result.get("environment") or {}
     shared = {"jobs": result.get("jobs"), "threads": result.get("threads")}
     return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here, **shared)
-
-
-def _rows(part: Path) -> list[dict[str, float]]:
-    """Rows of metrics.csv, without what a process that was killed while writing left unfinished."""
-    with (part / "metrics.csv").open(newline="", errors="replace") as file:
-        whole = [line for line in file if line.endswith("\n")]  # a number may lack its last digits
-    return [row for line in csv.DictReader(whole) if "step" in (row := _numbers(line))]
-
-
-def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
-    """Empty where a value is no number, or where there are more values than columns."""
-    try:
-        return {key: float(value) for key, value in line.items() if value}
-    except (TypeError, ValueError):
-        return {}
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def _row(entry: Entry) -> Row:
         knn=_score(entry, "knn"),
         linear=_score(entry, "linear"),
         seconds_per_epoch=mean(run.seconds_per_epoch for run in trained) if trained else None,
-        memory=max(run.final["peak_memory_gib"] for run in trained) if trained else None,
+        memory=max((run.final["peak_memory_gib"] or 0.0 for run in trained), default=0.0) or None,
     )
 
 
