@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
         method = read[name].get("method")
         if method not in host.METHODS:
             raise not_accepted(f"method of {place / name}.yaml", method, host.METHODS)
-    budget, seeds = check_budget(cfg), _seeds(cfg)
+    budget, seeds, rates = check_budget(cfg), _seeds(cfg), _rates(cfg)
     merged = {
         name: DictConfig(OmegaConf.merge(mine, cfg.get("overrides") or {})) for name, mine in read.items()
     }
@@ -93,12 +94,13 @@ def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
                 "process of its own; `solo-intl pretrain` trains on several)"
             )
     any_size = dataset_info(merged[baseline].data.dataset).image_size is None
-    beaten = (UNTRAINED,) if any_size else (RAW, UNTRAINED)
+    rows = {name: (baseline, 1.0) for name in ((UNTRAINED,) if any_size else (RAW, UNTRAINED))}
+    rows |= {f"{name}-x{rate:g}" if rate != 1 else name: (name, rate) for name in wanted for rate in rates}
     for seed in seeds:
-        for name in (*beaten, *wanted):
-            method = baseline if name in beaten else name
+        for name, (method, rate) in rows.items():
             cell = merged[method].copy()
             cell.seed, cell.name = seed, f"{method}-seed{seed}"
+            cell.optimizer.lr = rate * float(cell.optimizer.lr)
             cell.checkpoint.dir = str(folder / "cells" / name.replace(" ", "-") / f"seed{seed}")
             # a killed cell goes on from its last epoch, however long ago that was
             cell.auto_resume = {"enabled": True, "max_hours": FOREVER}
@@ -125,6 +127,18 @@ def _seeds(cfg: DictConfig) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
+def _rates(cfg: DictConfig) -> list[float]:
+    """Multiples of each method's own learning rate; a row of its own for each."""
+    rates = host.plain(cfg.get("rates", [1]))
+    if (
+        not isinstance(rates, list)
+        or not rates
+        or not all(type(rate) in (int, float) and 0 < rate < math.inf for rate in rates)
+    ):
+        raise UserError(f"rates: found {rates!r}, accepted: a list of positive numbers such as [0.3,1,3]")
+    return list(dict.fromkeys(map(float, rates)))
+
+
 def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
     """Keep the settings beside the results, so that no cell of other settings ever joins them.
 
@@ -132,7 +146,7 @@ def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
         UserError: the folder holds a comparison, or a finished cell, with other settings.
     """
     file = folder / "config.yaml"
-    free = ("methods", "seeds", "jobs", "checkpoint", "report")  # more of them may join later
+    free = ("methods", "seeds", "rates", "jobs", "checkpoint", "report")  # more of them may join later
     methods, seeds = (
         [cell.name for cell in cells if cell.name not in (RAW, UNTRAINED)],
         [int(cell.cfg.seed) for cell in cells],

@@ -3,7 +3,7 @@ a cell that fails is recorded with its error and the rest go on; the same comman
 missing, and only evaluates a run that was killed after its training; the time left is that of the cells still
 to come; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may join,
 and results and report hold them all; other settings under one name, unknown methods, and a second
-command on one folder are refused; it ends with a report."""
+command on one folder are refused; learning rates may be varied alike for all; it ends with a report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from solo_intl.cli import main
 from solo_intl.errors import UserError
 from solo_intl.experiments import compare as comparing
-from solo_intl.experiments.grid import Cell, cells_of, open_folder
+from solo_intl.experiments.grid import RAW, UNTRAINED, Cell, cells_of, open_folder
 from solo_intl.experiments.report.data import read_comparison
 
 TINY = (
@@ -164,6 +164,18 @@ def test_each_cell_has_a_folder_of_its_own(tmp_path: Path):
     assert len(folders) == len(set(folders)) == 2 * 3
 
 
+def test_rates_are_multiples_of_the_methods_own(tmp_path: Path):
+    grid = {"pretrain": "pretrain/digits", "methods": ["byol", "intl"], "seeds": [0], "rates": [0.5, 1, 1.0]}
+    cells = [cell for cell in cells_of(OmegaConf.create(grid), tmp_path) if cell.name not in (RAW, UNTRAINED)]
+    assert [(cell.name, cell.cfg.method, cell.cfg.optimizer.lr) for cell in cells] == [
+        ("byol-x0.5", "byol", 1e-3),
+        ("byol", "byol", 2e-3),
+        ("intl-x0.5", "intl", 0.5),
+        ("intl", "intl", 1.0),
+    ]
+    assert [cell.folder.parent.name for cell in cells] == [cell.name for cell in cells]
+
+
 def test_any_one_device(tmp_path: Path):
     grid = {"pretrain": "pretrain/digits", "methods": ["byol"], "seeds": [0]}
     cfg = OmegaConf.create({**grid, "overrides": {"devices": [1]}})  # the second GPU
@@ -180,6 +192,8 @@ def test_raw_pixels_only_where_images_have_one_size(tmp_path: Path):
     [
         ("seeds=3", "seeds: found 3, accepted: a list"),
         ("seeds=[a]", "seeds: found ['a'], accepted: a list"),
+        ("++rates=[0]", "rates: found [0], accepted: a list of positive numbers"),
+        ("++rates=3", "rates: found 3, accepted: a list"),
         ("methods=simsiam", "methods: found 'simsiam', accepted: all, or a list"),
         ("++overrides.devices=2", "overrides.devices: found 2, accepted by compare: 1"),
         ("++overrides.optimizer.lrr=1", "optimizer.lrr: unknown key"),
