@@ -7,6 +7,7 @@ looks; in a real browser it logs no error and is never wider than the window."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -23,7 +24,7 @@ from solo_intl.cli import main
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.experiments import compare, grid
 from solo_intl.experiments.report import spectra
-from solo_intl.experiments.report.curves import online
+from solo_intl.experiments.report.curves import online, own_losses
 from solo_intl.experiments.report.data import read_comparison
 from solo_intl.experiments.report.page import _environments, _table
 from solo_intl.experiments.report.pictures import nearest
@@ -223,6 +224,37 @@ def test_a_resumed_cell_is_one_run(folder: Path, tmp_path: Path):
     assert run.spectrum["step"].tolist() == [0, 1, 2, 3]
     assert (run.spectrum["std"] > 9).tolist() == [False, False, True, True]  # the later part's
     assert len(run.rows) == 2 * (len(lines) - 1)
+
+
+def test_alarms_are_told_by_method(folder: Path, tmp_path: Path):
+    assert spectra.alarms(read_comparison(folder)) == ""
+    shutil.copytree(folder / "cells", tmp_path / "cells", ignore=shutil.ignore_patterns("*.ckpt"))
+    shutil.copy(folder / "config.yaml", tmp_path)
+    for seed, step in (0, 19), (1, 9):
+        file = tmp_path / "cells" / "simclr" / f"seed{seed}" / "result.json"
+        result = json.loads(file.read_text())
+        result["pretraining"]["spectrum"]["warned"] = {"step": step, "reason": f"std {step}"}
+        write_json(file, result)
+    said = spectra.alarms(read_comparison(tmp_path))
+    assert said == "The monitor warned of collapse in simclr (2 of 2 seeds, step 9: std 9)."
+
+
+def test_what_never_changes_is_not_drawn(folder: Path, tmp_path: Path):
+    shutil.copytree(folder / "cells", tmp_path / "cells", ignore=shutil.ignore_patterns("*.ckpt"))
+    shutil.copy(folder / "config.yaml", tmp_path)
+    for file in tmp_path.glob("cells/simclr/seed*/pretrain/*/metrics.csv"):
+        with file.open(newline="") as old:
+            rows = list(csv.DictReader(old))
+        (first,) = [row for row in rows if row["train_nce_loss_epoch"]]
+        first |= {"train_n_positives_epoch": "0"}  # solo-learn 1.0.2 logs it, and it never changes
+        second = {**first, "epoch": "1", "step": "3", "train_nce_loss_epoch": "1.5"}
+        with file.open("w", newline="") as new:
+            writer = csv.DictWriter(new, list(first))
+            writer.writeheader()
+            writer.writerows([*rows, second])
+    (simclr,) = [entry for entry in read_comparison(tmp_path).methods if entry.name == "simclr"]
+    assert simclr.mean_series("train_n_positives_epoch") == [(1, 0), (2, 0)]
+    assert list(own_losses(simclr)) == ["nce_loss"]
 
 
 def test_parts_without_material_are_named(folder: Path, tmp_path: Path):

@@ -192,7 +192,7 @@ def weighted_excess(run: Run) -> Points:
 
 
 def own_losses(entry: Entry) -> dict[str, Points]:
-    """The parts of its loss that a method logs itself, by name."""
+    """The parts of its loss that a method logs itself, by name, but those that never change."""
     names = {
         key.removeprefix("train_").removesuffix("_epoch")
         for run in entry.runs
@@ -200,7 +200,10 @@ def own_losses(entry: Entry) -> dict[str, Points]:
         for key in row
         if key.startswith("train_") and key.endswith("_epoch")
     }
-    return {name: entry.mean_series(f"train_{name}_epoch") for name in sorted(names - set(_SHARED))}
+    parts = {name: entry.mean_series(f"train_{name}_epoch") for name in sorted(names - set(_SHARED))}
+    return {
+        name: points for name, points in parts.items() if len(points) == 1 or len({y for _, y in points}) > 1
+    }
 
 
 def losses(own: dict[str, dict[str, Points]], styles: Styles, folder: Path) -> Figure:

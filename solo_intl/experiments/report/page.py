@@ -19,7 +19,7 @@ from solo_intl.experiments.report.data import Comparison, Entry, read_comparison
 from solo_intl.experiments.report.maps import draw_maps
 from solo_intl.experiments.report.pictures import draw_neighbours, draw_views
 from solo_intl.experiments.report.ranking import Row, caution, conclusion, rank, show, show_p
-from solo_intl.experiments.report.spectra import draw_spectra
+from solo_intl.experiments.report.spectra import alarms, draw_spectra
 from solo_intl.experiments.report.style import Figure
 
 SHOWN = 6  # missing cells by name; more of them are counted
@@ -68,21 +68,24 @@ def write_pages(folder: Path) -> Path:
 
 def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Section]:
     curves = draw_curves(comparison, rows, folder)
-    groups: dict[str, list[Figure]] = {"accuracy": [], "cost": [], "losses": []}
+    groups: dict[str, list[Figure]] = {"ranking": [], "accuracy": [], "cost": [], "losses": []}
     for figure in curves:
-        kind = "losses" if figure.name.startswith("loss") else figure.name.partition("-")[0]
-        groups["accuracy" if kind == "ranking" else kind].append(figure)
+        groups["losses" if figure.name.startswith("loss") else figure.name.partition("-")[0]].append(figure)
     off = "No run was monitored (monitor.every_n_steps was 0, or the cells are older than the monitor)."
     kept = "No cell kept its validation features: they are older than this part of the report."
     seen = "No run kept the views it saw: they are older than this part of the report."
-    groups["accuracy"].append(
-        groups["accuracy"].pop(0)
-    )  # the table has just shown it; curves go side by side
     return [
+        Section("ranking", "Ranking", "", groups["ranking"]),
         Section("accuracy", "Accuracy", "", groups["accuracy"]),
         Section("cost", "Cost", "", groups["cost"]),
         Section("losses", "Losses", "", groups["losses"]),
-        _section("spectrum", "Spectrum of the embeddings", off, lambda: draw_spectra(comparison, folder)),
+        _section(
+            "spectrum",
+            "Spectrum of the embeddings",
+            off,
+            lambda: draw_spectra(comparison, folder),
+            alarms(comparison),
+        ),
         _section("maps", "Maps of the features", kept, lambda: draw_maps(comparison, folder)),
         _section(
             "neighbours",

@@ -45,6 +45,18 @@ def draw_spectra(comparison: Comparison, folder: Path) -> list[Figure]:
     return [*figures, _last(watched, styles, folder), _over_training(watched, folder)]
 
 
+def alarms(comparison: Comparison) -> str:
+    """Whose runs the monitor warned of, and why."""
+    said = []
+    for entry in comparison.methods:
+        rung = [found for run in entry.runs if (found := (run.final.get("spectrum") or {}).get("warned"))]
+        if rung:
+            seeds = f"{len(rung)} of {len(entry.runs)} seeds, " if len(entry.runs) > 1 else ""
+            first = min(rung, key=lambda found: found["step"])
+            said.append(f"{entry.name} ({seeds}step {first['step']}: {first['reason']})")
+    return f"The monitor warned of collapse in {'; '.join(said)}." if said else ""
+
+
 def _measure(name: str, watched: list[Entry], styles: Styles, folder: Path) -> Figure:
     title, ylabel, caption = _MEASURES[name]
     with canvas(height=2.9) as (figure, axes):
