@@ -33,7 +33,7 @@ def _help() -> str:
 
 def _refuse_arguments(command: str, rest: Sequence[str]) -> None:
     if rest:
-        raise UserError(f"solo-intl {command}: found {rest[0]!r}, accepted: no arguments")
+        raise UserError(f"{command}: found {rest[0]!r}, accepted: no arguments")
 
 
 def _dispatch(command: str, rest: list[str]) -> int:
@@ -95,13 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = given[0], given[1:]
     try:
         if command not in COMMANDS:
-            raise not_accepted("solo-intl COMMAND", command, COMMANDS)
+            raise not_accepted("COMMAND", command, COMMANDS)
         return _dispatch(command, rest)
     except UserError as error:
-        print(
-            f"solo-intl: error: {error}" if not str(error).startswith("solo-intl") else str(error),
-            file=sys.stderr,
-        )
+        print(f"solo-intl: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("solo-intl: interrupted", file=sys.stderr)

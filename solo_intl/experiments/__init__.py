@@ -22,8 +22,8 @@ def run_experiment(arguments: Sequence[str]) -> None:
         **{name: partial(run_analysis, name) for name in ANALYSES},
     }
     if not arguments:
-        raise UserError(f"solo-intl experiment: found no name, accepted: {', '.join(experiments)}")
+        raise UserError(f"experiment: found no name, accepted: {', '.join(experiments)}")
     name, *rest = arguments
     if name not in experiments:
-        raise not_accepted("solo-intl experiment", name, experiments)
+        raise not_accepted("experiment", name, experiments)
     experiments[name](rest)

@@ -16,7 +16,7 @@ def run(arguments: Sequence[str]) -> Path:
     """
     if len(arguments) != 1:
         found = " ".join(arguments) or "no folder"
-        raise UserError(f"solo-intl report: found {found}, accepted: the folder of one comparison")
+        raise UserError(f"report: found {found}, accepted: the folder of one comparison")
     page = write_report(Path(arguments[0]).expanduser())
     print(f"report: {page}")
     return page

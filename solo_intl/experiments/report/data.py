@@ -202,7 +202,7 @@ def read_comparison(folder: Path) -> Comparison:
     """
     if not (folder / "cells").is_dir():
         raise UserError(
-            f"solo-intl report: found no comparison in {folder}, accepted: the folder that compare printed"
+            f"report: found no comparison in {folder}, accepted: the folder that compare printed"
         )
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     entries: dict[str, Entry] = {}
@@ -220,7 +220,7 @@ def read_comparison(folder: Path) -> Comparison:
         elif result:
             entry.runs.append(_run(place, result))
     if not any(entry.runs for entry in entries.values()):
-        raise UserError(f"solo-intl report: found no finished cell in {folder}, accepted: one at least")
+        raise UserError(f"report: found no finished cell in {folder}, accepted: one at least")
     return Comparison(folder, settings, list(entries.values()), sorted(missing))
 
 
