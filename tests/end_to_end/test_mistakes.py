@@ -50,7 +50,7 @@ from solo_intl.cli import main
         (["knn", "pretrained_feature_extractor=no.ckpt"], "no.ckpt"),
         (["linear", "protocol=adamw"], "protocol: found 'adamw', accepted: sgd, adam (nearest: adam)"),
         (["embed", "format=npz"], "format: found 'npz'"),
-        (["doctor", "now"], "solo-intl doctor: found 'now', accepted: no arguments"),
+        (["doctor", "now"], "doctor: found 'now', accepted: no arguments"),
         (["experiment", "dmeo"], "found 'dmeo', accepted: demo, theory, "),
     ],
 )
