@@ -1,6 +1,12 @@
 """Each generation's adapter can only be imported where that solo-learn is installed."""
 
+import os
+
 from solo_intl.detect import HEAD, find_host
+
+# two workers and the processes that their tests start would only wait for each other's threads
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 collect_ignore_glob = (
     ["solo_intl/host/legacy*.py"] if find_host().generation == HEAD else ["solo_intl/host/head.py"]

@@ -5,13 +5,11 @@ The suite runs on one host; SOLO_EXPECT=head|1.0.2 makes a wrong or missing one 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from solo_intl.host import HOST
@@ -27,13 +25,6 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.fixture(autouse=True)
 def _no_run_folder_left_from_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOLO_INTL_RUN_FOLDER", raising=False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread_per_worker() -> None:
-    # two workers with two threads each on two cores spend their time waiting for each other
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)
 
 
 VIEW: dict[str, Any] = {

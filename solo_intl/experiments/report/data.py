@@ -201,9 +201,7 @@ def read_comparison(folder: Path) -> Comparison:
         UserError: the folder holds no comparison, or no finished cell.
     """
     if not (folder / "cells").is_dir():
-        raise UserError(
-            f"report: found no comparison in {folder}, accepted: the folder that compare printed"
-        )
+        raise UserError(f"report: found no comparison in {folder}, accepted: the folder that compare printed")
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     entries: dict[str, Entry] = {}
     methods, seeds = settings.get("methods"), settings.get("seeds") or []
