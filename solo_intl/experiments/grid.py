@@ -113,7 +113,7 @@ def _wanted(cfg: DictConfig, known: list[str]) -> list[str]:
         return known
     if not isinstance(cfg.methods, ListConfig):
         raise UserError(f"methods: found {cfg.methods!r}, accepted: all, or a list such as [intl,byol]")
-    return list(dict.fromkeys(map(str, cfg.methods)))
+    return list(map(str, cfg.methods))
 
 
 def _seeds(cfg: DictConfig) -> list[int]:
@@ -136,7 +136,7 @@ def _rates(cfg: DictConfig) -> list[float]:
         or not all(type(rate) in (int, float) and 0 < rate < math.inf for rate in rates)
     ):
         raise UserError(f"rates: found {rates!r}, accepted: a list of positive numbers such as [0.3,1,3]")
-    return list(dict.fromkeys(map(float, rates)))
+    return list(map(float, rates))
 
 
 def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
