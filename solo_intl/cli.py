@@ -14,7 +14,7 @@ COMMANDS = {
     "finetune": "semi-supervised: fine-tune a checkpoint on 1 % or 10 % of the labels, or train from scratch",
     "knn": "k-nearest-neighbour evaluation of a checkpoint",
     "embed": "features and file names of any folder of images",
-    "compare": "methods x seeds on one data set: pre-training, k-NN and linear; goes on where it stood",
+    "compare": "methods x rates x seeds on one data set: pre-training, k-NN, linear; goes on where it stood",
     "report": "a comparison's folder as one HTML file, PNG figures and Markdown (compare ends with it)",
     "export": "a checkpoint's backbone for torchvision, timm, safetensors or detectron2 (--to)",
     "data": "data sets: which are here, and how to get the others",

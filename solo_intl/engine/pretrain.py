@@ -179,7 +179,7 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
     else:
         folder = unclosed_folder(resume)
         metrics = last_metrics(folder)
-        seconds = metrics.get("seconds", 0.0)
+        seconds = run.clock.before
     images = batches * run.cfg.optimizer.batch_size * run.trainer.world_size
     final = {
         "command": "pretrain",
@@ -189,7 +189,7 @@ def pretrain(cfg: DictConfig) -> tuple[Path, dict[str, Any]]:
         "epochs": run.trainer.current_epoch,
         "steps": run.trainer.global_step,
         "seconds": round(seconds, 2),
-        "images_per_second": round(images / seconds, 1) if seconds else None,
+        "images_per_second": round(images / seconds, 1),
         "peak_memory_gib": peak,
         "precision": run.trainer.precision,
         "checkpoint": f"checkpoints/{LAST}.ckpt" if run.cfg.checkpoint.enabled else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,9 @@ def read_config(folder: Path, name: str, overrides: list[str] | None = None) -> 
         return OmegaConf.create(host.plain(compose(name, overrides=overrides or [])))
 
 
-def judge(train: Features, val: Features, seed: int, keep: Path | None = None) -> Accuracies:
+def judge(
+    train: Features, val: Features, seed: int, keep: Path | None = None, device: str = "cpu"
+) -> Accuracies:
     """5-NN and the paper's CIFAR linear protocol (section E.3) on features of both splits.
 
     Args:
@@ -44,17 +45,22 @@ def judge(train: Features, val: Features, seed: int, keep: Path | None = None) -
         val: features of the validation split.
         seed: of the linear layer's training.
         keep: a folder for ``features.npz``, validation features to draw later.
+        device: where the linear layer is trained.
     """
     if keep is not None:
         keep_features(val, keep)
     return {
         "knn": float(knn_accuracy(train, val, k=5)["top1"]),
-        "linear": float(adam_probe(train, val, seed=seed, device=_device()).metrics["top1"]),
+        "linear": float(adam_probe(train, val, seed=seed, device=device).metrics["top1"]),
     }
 
 
-def _device() -> str:
-    return "cuda" if uses_gpu("auto") else "cpu"
+def device_of(cfg: DictConfig) -> str:
+    """The one device that a cell's pre-training has, for its evaluation too."""
+    if not uses_gpu(str(cfg.get("accelerator", "auto"))):
+        return "cpu"
+    devices = host.plain(cfg.get("devices"))
+    return f"cuda:{devices[0] if isinstance(devices, list) else 0}"
 
 
 def keep_features(val: Features, folder: Path) -> None:
@@ -81,11 +87,11 @@ def judge_network(cfg: DictConfig, backbone: nn.Module, keep: Path | None = None
             backbone,
             open_split(cfg.data, split, transform),
             num_workers=int(cfg.data.num_workers),
-            device=_device(),
+            device=device_of(cfg),
         )
         for split in ("train", "val")
     )
-    return judge(train, val, cfg.seed, keep)
+    return judge(train, val, cfg.seed, keep, device_of(cfg))
 
 
 def judge_untrained(cfg: DictConfig, keep: Path | None = None) -> Accuracies:
@@ -102,10 +108,11 @@ def judge_pretrained(
     Returns:
         Accuracies, run folder, the run's final figures, and the seconds of training that were spent before.
     """
-    started = time.perf_counter()
-    run, final = (_finished(cfg) if cfg.auto_resume.enabled else None) or pretrain(cfg)
+    done = _finished(cfg) if cfg.auto_resume.enabled else None
+    run, final = done or pretrain(cfg)
     total = max(float(final["metrics"].get("seconds", 0)), float(final["seconds"]))
-    before = max(0.0, total - (time.perf_counter() - started))
+    elsewhere = done or final["peak_memory_gib"] is None  # known to the process that trained
+    before = total if elsewhere else max(0.0, total - float(final["seconds"]))
     backbone = load_backbone(run / "checkpoints" / "last.ckpt").backbone
     return judge_network(cfg, backbone, keep), run, final, before
 

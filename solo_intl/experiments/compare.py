@@ -30,7 +30,7 @@ from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.errors import UserError
 from solo_intl.experiments.apart import Named, end_all, run_apart
 from solo_intl.experiments.budget import within_minutes
-from solo_intl.experiments.cell import judge, judge_pretrained, judge_untrained, raw_pixels
+from solo_intl.experiments.cell import device_of, judge, judge_pretrained, judge_untrained, raw_pixels
 from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of, open_folder
 from solo_intl.experiments.report import write_report
 from solo_intl.register import register
@@ -134,11 +134,11 @@ def seconds_left(
     took: dict[str, list[float]] = defaultdict(list)
     for cell in cells:
         if cell.finished:
-            took[cell.name].append(float(cell.result["seconds"]))
+            took[cell.file or cell.name].append(float(cell.result["seconds"]))  # rates cost alike
     methods = [value for name, values in took.items() if name not in (RAW, UNTRAINED) for value in values]
     left = []
     for cell in waiting:
-        known = took.get(cell.name) or methods
+        known = took.get(cell.file or cell.name) or methods
         if not known:
             return None
         left.append(max(0.0, statistics.mean(known) - spent.get(cell.folder, 0.0)))
@@ -167,7 +167,7 @@ def _run_cell(cell: Cell, threads: int, jobs: int) -> None:
 
 def _measure(cell: Cell) -> dict[str, Any]:
     if cell.name == RAW:
-        return {"accuracies": judge(*raw_pixels(cell.cfg), cell.cfg.seed, cell.folder)}
+        return {"accuracies": judge(*raw_pixels(cell.cfg), cell.cfg.seed, cell.folder, device_of(cell.cfg))}
     if cell.name == UNTRAINED:
         return {"accuracies": judge_untrained(cell.cfg, cell.folder)}
     cfg = within_minutes(cell.cfg, cell.minutes, cell.folder) if cell.minutes else cell.cfg

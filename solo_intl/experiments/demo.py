@@ -18,7 +18,14 @@ from solo_intl.config import SCRIPTS
 from solo_intl.engine.precision import cpu_computes_bf16, uses_gpu
 from solo_intl.engine.run_folder import environment, plan_run_folder, write_json
 from solo_intl.errors import UserError, not_accepted
-from solo_intl.experiments.cell import judge, judge_pretrained, judge_untrained, raw_pixels, read_config
+from solo_intl.experiments.cell import (
+    device_of,
+    judge,
+    judge_pretrained,
+    judge_untrained,
+    raw_pixels,
+    read_config,
+)
 from solo_intl.experiments.figures import demo_figure
 from solo_intl.register import register
 
@@ -68,7 +75,7 @@ def demo(arguments: Sequence[str]) -> Path:
     runs = []
     for seed in range(options["seeds"]):
         cfg.seed, cfg.name = seed, f"intl-{options['config']}-seed{seed}"
-        results["raw pixels"].append(judge(*raw, seed))
+        results["raw pixels"].append(judge(*raw, seed, device=device_of(cfg)))
         results["untrained ResNet-18"].append(judge_untrained(cfg))
         accuracies, run, final, _ = judge_pretrained(cfg)
         results["INTL ResNet-18"].append(accuracies)

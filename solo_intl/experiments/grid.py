@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from solo_intl.experiments.cell import read_config
 
 RAW, UNTRAINED = "raw pixels", "untrained"  # what a method has to beat
 RESULT = "result.json"
+_ROW = re.compile(r"(.+)-x([\d.e+-]+)")
 FOREVER = 24 * 365 * 100  # hours
 _NOT_OF_THE_TRAINING = ("name", "seed", "checkpoint", "auto_resume")
 
@@ -31,6 +33,7 @@ class Cell:
 
     name: str
     cfg: DictConfig
+    file: str = ""  # of the method's settings, which its rates share; none for what a method has to beat
     minutes: float | None = None  # of pre-training; None: the epochs that cfg states
 
     @property
@@ -94,18 +97,43 @@ def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
                 "process of its own; `solo-intl pretrain` trains on several)"
             )
     any_size = dataset_info(merged[baseline].data.dataset).image_size is None
-    rows = {name: (baseline, 1.0) for name in ((UNTRAINED,) if any_size else (RAW, UNTRAINED))}
-    rows |= {f"{name}-x{rate:g}" if rate != 1 else name: (name, rate) for name in wanted for rate in rates}
+    rows = {name: ("", 1.0) for name in ((UNTRAINED,) if any_size else (RAW, UNTRAINED))}
+    rows |= {row_name(name, rate): (name, rate) for name in wanted for rate in rates}
     for seed in seeds:
-        for name, (method, rate) in rows.items():
-            cell = merged[method].copy()
-            cell.seed, cell.name = seed, f"{method}-seed{seed}"
-            cell.optimizer.lr = rate * float(cell.optimizer.lr)
-            cell.checkpoint.dir = str(folder / "cells" / name.replace(" ", "-") / f"seed{seed}")
+        for name, (file, rate) in rows.items():
+            cell = merged[file or baseline].copy()
+            _scale_rates(cell, rate)
+            directory = name.replace(" ", "-")
+            cell.seed, cell.name = seed, f"{directory}-seed{seed}"
+            cell.checkpoint.dir = str(folder / "cells" / directory / f"seed{seed}")
             # a killed cell goes on from its last epoch, however long ago that was
             cell.auto_resume = {"enabled": True, "max_hours": FOREVER}
             cell.max_epochs = budget.get("max_epochs", cell.max_epochs)
-            yield Cell(name, cell, budget.get("minutes"))
+            yield Cell(name, cell, file, budget.get("minutes"))
+
+
+def row_name(file: str, rate: float) -> str:
+    """What a method's file at a multiple of its learning rate is called.
+
+    Example:
+        >>> row_name("byol", 0.3), split_row("byol-x0.3"), split_row("byol")
+        ('byol-x0.3', ('byol', 0.3), ('byol', 1.0))
+    """
+    return file if rate == 1 else f"{file}-x{rate!r}"
+
+
+def split_row(name: str) -> tuple[str, float]:
+    """File and rate of a row's name."""
+    found = _ROW.fullmatch(name)
+    return (found[1], float(found[2])) if found else (name, 1.0)
+
+
+def _scale_rates(cfg: DictConfig, rate: float) -> None:
+    """The network's, and where its schedule begins and ends; the online classifier keeps its own."""
+    cfg.optimizer.lr = rate * float(cfg.optimizer.lr)
+    for key in ("min_lr", "warmup_start_lr"):
+        if cfg.scheduler.get(key):
+            cfg.scheduler[key] = rate * float(cfg.scheduler[key])
 
 
 def _wanted(cfg: DictConfig, known: list[str]) -> list[str]:
@@ -127,7 +155,7 @@ def _seeds(cfg: DictConfig) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _rates(cfg: DictConfig) -> list[float]:
+def _rates(cfg: DictConfig) -> list[int | float]:
     """Multiples of each method's own learning rate; a row of its own for each."""
     rates = host.plain(cfg.get("rates", [1]))
     if (
@@ -136,7 +164,7 @@ def _rates(cfg: DictConfig) -> list[float]:
         or not all(type(rate) in (int, float) and 0 < rate < math.inf for rate in rates)
     ):
         raise UserError(f"rates: found {rates!r}, accepted: a list of positive numbers such as [0.3,1,3]")
-    return list(map(float, rates))
+    return [int(rate) if rate == int(rate) else rate for rate in rates]
 
 
 def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
@@ -146,11 +174,14 @@ def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
         UserError: the folder holds a comparison, or a finished cell, with other settings.
     """
     file = folder / "config.yaml"
-    free = ("methods", "seeds", "rates", "jobs", "checkpoint", "report")  # more of them may join later
-    methods, seeds = (
-        [cell.name for cell in cells if cell.name not in (RAW, UNTRAINED)],
-        [int(cell.cfg.seed) for cell in cells],
-    )
+    free = ("methods", "rates", "seeds", "rows", "jobs", "checkpoint", "report")  # more may join later
+    whole = {
+        **host.plain(cfg),
+        "methods": [cell.file for cell in cells if cell.file],
+        "rates": _rates(cfg),
+        "seeds": [int(cell.cfg.seed) for cell in cells],
+        "rows": [cell.name for cell in cells],  # not every method need have had every rate
+    }
     if file.is_file():
         kept = host.plain(OmegaConf.load(file))
         before = {key: value for key, value in kept.items() if key not in free}
@@ -161,12 +192,13 @@ def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
                 f"name: found '{cfg.name}', whose folder {folder} holds a comparison with other "
                 f"{', '.join(different)}; accepted: a new name, or the same settings"
             )
-        methods = [*(kept["methods"] if kept["methods"] != "all" else ()), *methods]
-        seeds += kept["seeds"]
+        for key in ("methods", "rates", "seeds", "rows"):
+            whole[key] = [*kept.get(key, ()), *whole[key]]
     for cell in cells:
         _refuse_others(cell)
     folder.mkdir(parents=True, exist_ok=True)
-    whole = {**host.plain(cfg), "methods": list(dict.fromkeys(methods)), "seeds": sorted(set(seeds))}
+    whole |= {key: list(dict.fromkeys(whole[key])) for key in ("methods", "rows")}
+    whole |= {key: sorted(set(whole[key])) for key in ("rates", "seeds")}
     partial = file.with_suffix(".partial")
     partial.write_text(OmegaConf.to_yaml(OmegaConf.create(whole), resolve=True))
     partial.replace(file)

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from solo_intl.cli import main
 from solo_intl.errors import UserError
 from solo_intl.experiments import compare as comparing
+from solo_intl.experiments.cell import device_of
 from solo_intl.experiments.grid import RAW, UNTRAINED, Cell, cells_of, open_folder
 from solo_intl.experiments.report.data import read_comparison
 
@@ -119,6 +120,12 @@ def test_parts_of_a_grid_are_one_comparison(folder: Path):
     assert sorted(kept.methods) == sorted([*methods, "vicreg"])
     assert kept.seeds == [0, 1]
     assert len(read_comparison(place).missing) == 2 + len(methods) + 2  # seed 1; and vicreg's seed 0
+    cfg.methods, cfg.seeds, cfg.rates = ["vicreg"], [0], [0.5]
+    open_folder(place, cfg, list(cells_of(cfg, place)))
+    kept = OmegaConf.load(place / "config.yaml")
+    assert (kept.rates, kept.methods[-1], kept.rows[-1]) == ([0.5, 1], "vicreg", "vicreg-x0.5")
+    assert ("vicreg-x0.5", 1) in read_comparison(place).missing
+    assert ("simsiam-x0.5", 0) not in read_comparison(place).missing  # nobody asked for it
 
 
 def test_time_left(tmp_path: Path):
@@ -136,6 +143,8 @@ def test_time_left(tmp_path: Path):
     grid += [cell("byol", 100), cell("vicreg", 300)]
     waiting = [byol, byol_again, swav]
     assert comparing.seconds_left(grid, waiting, {}, 1) == 100 + 100 + 200
+    other_rate = Cell("byol-x3", byol.cfg, "byol")
+    assert comparing.seconds_left(grid, [other_rate], {}, 1) == 100
     assert comparing.seconds_left(grid, waiting, {byol.folder: 40, swav.folder: 500}, 1) == 60 + 60
     assert comparing.seconds_left(grid, [byol, swav], {}, 2) == 200  # one cell cannot be shared
     assert comparing.seconds_left(grid, [], {}, 2) == 0
@@ -174,6 +183,24 @@ def test_rates_are_multiples_of_the_methods_own(tmp_path: Path):
         ("intl", "intl", 1.0),
     ]
     assert [cell.folder.parent.name for cell in cells] == [cell.name for cell in cells]
+    assert [cell.cfg.name for cell in cells] == [f"{cell.name}-seed0" for cell in cells]
+    assert {cell.file for cell in cells} == {"byol", "intl"}
+
+
+def test_a_schedule_keeps_its_shape_at_another_rate(tmp_path: Path):
+    grid = {"pretrain": "pretrain/cifar", "methods": ["deepclusterv2"], "seeds": [0], "rates": [1, 0.5]}
+    start = {"overrides": {"scheduler": {"warmup_start_lr": 3e-5}}}
+    *_, own, half = cells_of(OmegaConf.create(grid | start), tmp_path)
+    for key in ("optimizer.lr", "scheduler.min_lr", "scheduler.warmup_start_lr"):
+        assert OmegaConf.select(half.cfg, key) == 0.5 * OmegaConf.select(own.cfg, key) > 0
+    assert half.cfg.optimizer.classifier_lr == own.cfg.optimizer.classifier_lr
+
+
+@pytest.mark.parametrize(("devices", "found"), [(1, "cuda:0"), ("1", "cuda:0"), ([1], "cuda:1")])
+def test_a_cell_is_judged_where_it_trained(devices: object, found: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # no machine of the suite has one
+    assert device_of(OmegaConf.create({"devices": devices, "accelerator": "auto"})) == found
+    assert device_of(OmegaConf.create({"devices": devices, "accelerator": "cpu"})) == "cpu"
 
 
 def test_any_one_device(tmp_path: Path):

@@ -24,11 +24,12 @@ from solo_intl.cli import main
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.experiments import compare, grid
 from solo_intl.experiments.report import spectra
-from solo_intl.experiments.report.curves import online, own_losses
+from solo_intl.experiments.report.curves import draw_curves, online, own_losses
 from solo_intl.experiments.report.data import read_comparison
-from solo_intl.experiments.report.page import _environments, _table
+from solo_intl.experiments.report.page import _environments, _facts, _table
 from solo_intl.experiments.report.pictures import nearest
 from solo_intl.experiments.report.ranking import holm, rank
+from solo_intl.experiments.report.standings import cost
 from solo_intl.experiments.report.style import Styles
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -236,7 +237,7 @@ def test_alarms_are_told_by_method(folder: Path, tmp_path: Path):
         result["pretraining"]["spectrum"]["warned"] = {"step": step, "reason": f"std {step}"}
         write_json(file, result)
     said = spectra.alarms(read_comparison(tmp_path))
-    assert said == "The monitor warned of collapse in simclr (2 of 2 seeds, step 9: std 9)."
+    assert said == "The monitor warned of collapse in simclr (2 of 2 seeds, first at step 10: std 9)."
 
 
 def test_what_never_changes_is_not_drawn(folder: Path, tmp_path: Path):
@@ -255,6 +256,37 @@ def test_what_never_changes_is_not_drawn(folder: Path, tmp_path: Path):
     (simclr,) = [entry for entry in read_comparison(tmp_path).methods if entry.name == "simclr"]
     assert simclr.mean_series("train_n_positives_epoch") == [(1, 0), (2, 0)]
     assert list(own_losses(simclr)) == ["nce_loss"]
+
+
+def test_a_loss_that_never_changes_is_drawn(folder: Path):
+    """A collapsed SimSiam's stays at -1."""
+    (simclr,) = [entry for entry in read_comparison(folder).methods if entry.name == "simclr"]
+    assert all(len(points) == 1 for points in own_losses(simclr).values())
+    assert "nce_loss" in own_losses(simclr)
+
+
+def test_rates_of_one_method_side_by_side(folder: Path, tmp_path: Path):
+    shutil.copytree(folder / "cells", tmp_path / "cells", ignore=shutil.ignore_patterns("*.ckpt"))
+    shutil.copytree(tmp_path / "cells" / "simclr", tmp_path / "cells" / "simclr-x0.3")
+    shutil.copy(folder / "config.yaml", tmp_path)
+    comparison = read_comparison(tmp_path)
+    rows = rank(comparison)
+    figures = draw_curves(comparison, rows, tmp_path)
+    (drawn,) = [figure for figure in figures if figure.name == "ranking-rates"]
+    assert drawn.file.is_file()
+    labels = re.findall(r"<text[^>]*>(intl|simclr|simclr-x0.3)</text>", drawn.inline)
+    assert sorted(labels) == ["intl", "simclr"]  # a line for each method, not for each row
+    assert _facts(comparison)["methods"] == "2"
+    assert "ranking-rates" not in {file.stem for file in (folder / "report" / "figures").iterdir()}
+
+
+def test_an_unknown_peak_of_memory_is_no_bar(folder: Path, tmp_path: Path):
+    rows = [row for row in rank(read_comparison(folder)) if row.entry.trained]
+    figure = cost([replace(rows[0], memory=None), *rows[1:]], tmp_path)
+    assert (
+        len(re.findall(r"<text[^>]*>\d+\.\d+</text>", figure.inline))
+        == len(re.findall(r"<text[^>]*>\d+\.\d+</text>", cost(rows, tmp_path).inline)) - 1
+    )
 
 
 def test_parts_without_material_are_named(folder: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Figures of accuracy, cost and losses."""
+"""Figures over training: accuracy and losses; with those of the ranking."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from solo_intl.experiments.grid import split_row
 from solo_intl.experiments.report.data import Comparison, Entry, Points, Run, mean_points
 from solo_intl.experiments.report.ranking import Row
+from solo_intl.experiments.report.standings import cost, over_rates, ranking
 from solo_intl.experiments.report.style import (
     HIGHLIGHT,
-    INK,
     Figure,
     Styles,
     canvas,
@@ -31,6 +32,8 @@ def draw_curves(comparison: Comparison, rows: Sequence[Row], folder: Path) -> li
     """Every figure of this module that the comparison has numbers for."""
     styles = Styles([entry.name for entry in comparison.methods])
     figures = [ranking(rows, folder)]
+    if len({split_row(entry.name)[1] for entry in comparison.methods}) > 1:
+        figures.append(over_rates(rows, folder))
     if any(e.mean_series(online(comparison)) for e in comparison.methods):
         figures += [accuracy_epochs(comparison, styles, folder), accuracy_time(comparison, styles, folder)]
     if comparison.methods:
@@ -39,26 +42,6 @@ def draw_curves(comparison: Comparison, rows: Sequence[Row], folder: Path) -> li
     figures += [intl_parts(entry, folder) for entry in intl]
     own = {e.name: found for e in comparison.methods if (found := own_losses(e))}
     return [*figures, losses(own, styles, folder)] if own else figures
-
-
-def ranking(rows: Sequence[Row], folder: Path) -> Figure:
-    """Means with standard deviations, and each seed as a small mark."""
-    with canvas(1, 2, height=1.0 + 0.24 * len(rows), sharey=True) as (figure, panels):
-        for axes, key, label in zip(panels, ("knn", "linear"), ("5-NN", "linear"), strict=True):
-            for y, row in enumerate(reversed(rows)):
-                ours = row.entry.name.startswith("intl")
-                colour = HIGHLIGHT if ours else INK if row.entry.trained else "#8a8a8a"
-                value, spread = getattr(row, key)
-                axes.errorbar(value, y, xerr=spread, fmt="D" if ours else "o", color=colour, ms=5, capsize=3)
-                seeds = [run.accuracies[key] for run in row.entry.runs]
-                axes.plot(seeds, [y] * len(seeds), "|", color=colour, alpha=0.7)
-            axes.set_xlabel(f"{label}: top-1 accuracy (%)")
-        panels[0].set_yticks(range(len(rows)), [row.label for row in reversed(rows)])
-        caption = (
-            "Mean over seeds, standard deviation as a bar, seeds as small strokes; diamonds: INTL; grey: "
-            "what a method has to beat."
-        )
-        return finish(figure, folder, "ranking", "Accuracy by method", caption)
 
 
 def online(comparison: Comparison) -> str:
@@ -130,28 +113,6 @@ def _range(values: Sequence[int]) -> str:
     return str(values[0]) if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
 
 
-def cost(rows: Sequence[Row], folder: Path, remark: str = "") -> Figure:
-    """Seconds an epoch and peak memory."""
-    rows = sorted(rows, key=lambda row: row.seconds_per_epoch or 0.0, reverse=True)
-    with canvas(1, 2, height=0.9 + 0.22 * len(rows), sharey=True) as (figure, panels):
-        for axes, key, label in zip(
-            panels, ("seconds_per_epoch", "memory"), ("seconds an epoch", "peak memory (GiB)"), strict=True
-        ):
-            values = [getattr(row, key) or 0.0 for row in rows]
-            colours = [HIGHLIGHT if row.entry.name.startswith("intl") else "#0072B2" for row in rows]
-            bars = axes.barh(range(len(rows)), values, color=colours, height=0.7)
-            axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
-            axes.margins(x=0.18)
-            axes.set_xlabel(label)
-            axes.grid(axis="y", visible=False)
-        panels[0].set_yticks(range(len(rows)), [row.entry.name for row in rows])
-        caption = (
-            "Mean over seeds of the training time, validation included; the highest memory of any seed: of "
-            f"the GPU where there is one, else of the whole process, libraries included.{remark}"
-        )
-        return finish(figure, folder, "cost", "Cost", caption)
-
-
 def intl_parts(entry: Entry, folder: Path) -> Figure:
     """Invariance and weighted trace loss over its attainable floor."""
     invariance = entry.mean_series("train_invariance_epoch")
@@ -192,7 +153,7 @@ def weighted_excess(run: Run) -> Points:
 
 
 def own_losses(entry: Entry) -> dict[str, Points]:
-    """The parts of its loss that a method logs itself, by name, but those that never change."""
+    """The parts of its loss that a method logs itself, by name; constants only if nothing changes."""
     names = {
         key.removeprefix("train_").removesuffix("_epoch")
         for run in entry.runs
@@ -201,9 +162,8 @@ def own_losses(entry: Entry) -> dict[str, Points]:
         if key.startswith("train_") and key.endswith("_epoch")
     }
     parts = {name: entry.mean_series(f"train_{name}_epoch") for name in sorted(names - set(_SHARED))}
-    return {
-        name: points for name, points in parts.items() if len(points) == 1 or len({y for _, y in points}) > 1
-    }
+    changing = {name: points for name, points in parts.items() if len({y for _, y in points}) > 1}
+    return changing or parts
 
 
 def losses(own: dict[str, dict[str, Points]], styles: Styles, folder: Path) -> Figure:

@@ -204,9 +204,7 @@ def read_comparison(folder: Path) -> Comparison:
         raise UserError(f"report: found no comparison in {folder}, accepted: the folder that compare printed")
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     entries: dict[str, Entry] = {}
-    methods, seeds = settings.get("methods"), settings.get("seeds") or []
-    wanted = [*REFERENCES, *methods] if isinstance(methods, list) else []  # "all" in folders of before
-    missing = {(name, int(seed)) for name in wanted for seed in seeds}
+    missing = {(name, int(seed)) for name in settings.get("rows", ()) for seed in settings["seeds"]}
     for place in sorted(folder.glob("cells/*/seed*"), key=lambda path: (path.parent.name, _seed(path))):
         name = "raw pixels" if place.parent.name == "raw-pixels" else place.parent.name
         result = _json(place / RESULT)

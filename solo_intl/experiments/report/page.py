@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from solo_intl import host
 from solo_intl.errors import UserError
+from solo_intl.experiments.grid import split_row
 from solo_intl.experiments.report.curves import draw_curves
 from solo_intl.experiments.report.data import Comparison, Entry, read_comparison
 from solo_intl.experiments.report.maps import draw_maps
@@ -161,7 +162,8 @@ def _table(comparison: Comparison, rows: list[Row]) -> list[dict[str, str]]:
 def _facts(comparison: Comparison) -> dict[str, str]:
     runs = [run for entry in comparison.methods for run in entry.runs]
     configs: list[Any] = [OmegaConf.create(run.config) for run in runs]
-    facts = {"seeds": _distinct(comparison.seeds), "methods": str(len(comparison.methods))}
+    files = {split_row(entry.name)[0] for entry in comparison.methods}
+    facts = {"seeds": _distinct(comparison.seeds), "methods": str(len(files))}
     for key in ("dataset", "epochs", "steps", "precision"):
         facts[key] = _distinct(run.final[key] for run in runs if key in run.final)
     facts["backbone"] = _distinct(map(_network, configs))

@@ -51,9 +51,9 @@ def alarms(comparison: Comparison) -> str:
     for entry in comparison.methods:
         rung = [found for run in entry.runs if (found := (run.final.get("spectrum") or {}).get("warned"))]
         if rung:
-            seeds = f"{len(rung)} of {len(entry.runs)} seeds, " if len(entry.runs) > 1 else ""
+            seeds = f"{len(rung)} of {len(entry.runs)} seeds, first at " if len(entry.runs) > 1 else ""
             first = min(rung, key=lambda found: found["step"])
-            said.append(f"{entry.name} ({seeds}step {first['step']}: {first['reason']})")
+            said.append(f"{entry.name} ({seeds}step {first['step'] + 1}: {first['reason']})")
     return f"The monitor warned of collapse in {'; '.join(said)}." if said else ""
 
 
