@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from solo_intl.experiments.report.data import Comparison, Entry, Run
-from solo_intl.experiments.report.ranking import Row, caution, conclusion, rank
+from solo_intl.experiments.report.ranking import Row, caution, conclusion, holm, rank
 
 Scores = Mapping[str, Mapping[int, float]]  # linear accuracy by method and seed
 
@@ -121,3 +121,9 @@ def test_where_intl_stands():
     assert "degrees" not in caution(few).lower()
     ahead = conclusion(rank(comparison({"intl": {0: 91}, "a": {0: 90}})))
     assert "stands" not in ahead
+
+
+def test_holm():
+    # Holm 1979: the smallest p times the number of tests, then one fewer, never falling, never above one
+    assert holm([0.01, 0.04, 0.03, None]) == pytest.approx([0.03, 0.06, 0.06, None])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]

@@ -1,48 +1,15 @@
-"""Claims about what the report says beside its curves: that cells shared the processor, from what each cell
-recorded; and of how many validation images the curves are."""
+"""Claims about the report's curves and what it says beside them: of how many validation images they are; a
+part of a loss that never changes is left out, unless nothing else is logged; alarms are told by method."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from solo_intl.experiments.report.curves import _shared, _validated
-from solo_intl.experiments.report.data import Comparison, Entry, Run, read_comparison
-
-
-def trained(jobs: int | None, threads: int | None = None) -> Entry:
-    return Entry("a", [Run(Path(), 0, {"knn": 1.0, "linear": 1.0}, {}, (), {}, jobs, threads)])
-
-
-@pytest.mark.parametrize(
-    ("last", "cells", "said"),
-    [
-        (1, [(2, 1), (1, 2)], " 1 to 2 cells at a time shared the processor, with 1 to 2 threads each"),
-        (2, [(1, 2), (1, 2)], ""),
-        (2, [(None, None)], " 2 cells at a time shared the processor, so"),
-        (1, [(None, None)], ""),
-        (4, [(None, None), (1, 8)], " 1 to 4 cells at a time shared the processor, with 8 threads each"),
-        (4, [], ""),
-    ],
-)
-def test_cells_that_shared_the_processor(last: int, cells: list[tuple[int, int]], said: str):
-    entries = [trained(*cell) for cell in cells]
-    found = _shared(Comparison(Path(), {"jobs": last}, entries, []))
-    assert found.startswith(said)
-    assert bool(found) == bool(said)
-
-
-def test_a_cell_recorded_it(tmp_path: Path):
-    (tmp_path / "config.yaml").write_text("jobs: 1\n")
-    for seed, record in enumerate(({"jobs": 2, "threads": 4}, {})):
-        cell = tmp_path / "cells" / "a" / f"seed{seed}"
-        cell.mkdir(parents=True)
-        result = {"accuracies": {"knn": 1.0, "linear": 1.0}, **record}
-        (cell / "result.json").write_text(json.dumps(result))
-    runs = read_comparison(tmp_path).entries[0].runs
-    assert [(run.jobs, run.threads) for run in runs] == [(2, 4), (None, None)]
+from solo_intl.experiments.report.curves import _validated, own_losses
+from solo_intl.experiments.report.data import Comparison, Entry, Run
+from solo_intl.experiments.report.spectra import alarms
 
 
 @pytest.mark.parametrize(
@@ -65,3 +32,39 @@ def test_validation_images_of_a_curve(tmp_path: Path, cells: list[tuple[str, int
     found = _validated(Comparison(tmp_path, {}, entries, []))
     assert found.startswith(said)
     assert bool(found) == bool(said)
+
+
+def logged(folder: Path, text: str) -> Entry:
+    (folder / "metrics.csv").write_text(text)
+    return Entry("a", [Run(folder, 0, {"knn": 1.0, "linear": 1.0}, {}, (folder,), {})])
+
+
+def test_what_never_changes_is_not_drawn(tmp_path: Path):
+    # solo-learn 1.0.2 logs NNCLR's n_positives, and it never changes; each method logs class_loss
+    columns = "epoch,step,train_nce_loss_epoch,train_n_positives_epoch,train_class_loss_epoch\n"
+    entry = logged(tmp_path, f"{columns}0,1,2.5,0,3\n1,3,1.5,0,2\n")
+    assert own_losses(entry) == {"nce_loss": [(1, 2.5), (2, 1.5)]}
+
+
+def test_a_loss_that_never_changes_is_drawn(tmp_path: Path):
+    """A collapsed SimSiam's stays at -1."""
+    entry = logged(tmp_path, "epoch,step,train_neg_cos_sim_epoch\n0,1,-1\n1,3,-1\n")
+    assert own_losses(entry) == {"neg_cos_sim": [(1, -1), (2, -1)]}
+
+
+def watched(name: str, *steps: int | None) -> Entry:
+    """A method whose n-th seed was warned of at a step, or not."""
+    runs = []
+    for seed, step in enumerate(steps):
+        warned = None if step is None else {"step": step, "reason": f"std {step}"}
+        final = {"spectrum": {"warned": warned}}
+        runs.append(Run(Path(), seed, {"knn": 1.0, "linear": 1.0}, final, (), {}))
+    return Entry(name, runs)
+
+
+def test_alarms_are_told_by_method():
+    silent, some, one = watched("a", None, None), watched("b", 19, 9, None), watched("c", 4)
+    assert alarms(Comparison(Path(), {}, [silent], [])) == ""
+    assert alarms(Comparison(Path(), {}, [silent, some, one], [])) == (
+        "The monitor warned of collapse in b (2 of 3 seeds, first at step 10: std 9); c (step 5: std 4)."
+    )

@@ -1,13 +1,17 @@
 """Claims about the files that the report reads: what a killed process left unfinished in metrics.csv is
-skipped, and what a later part of a run did again is taken from the later one."""
+skipped; a killed and resumed cell is one run, and what its later part did again is taken from there; another
+folder is refused."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from solo_intl.experiments.report.data import Run
+from solo_intl.cli import main
+from solo_intl.experiments.report.data import Run, read_comparison
 
 WHOLE = "epoch,step,loss\r\n0,1,0.5\r\n1,3,0.25\r\n"
 
@@ -40,3 +44,32 @@ def test_the_later_part_goes_before(tmp_path: Path):
         WHOLE + "2,5,0.2\r\n", "epoch,step,loss\r\n1,3,0.75\r\n2,5,0.5\r\n3,7,0.4\r\n", folder=tmp_path
     )
     assert found.series("loss", over="step") == [(2, 0.5), (4, 0.75), (6, 0.5), (8, 0.4)]
+
+
+def test_a_resumed_cell_is_one_run(tmp_path: Path):
+    """The first part had begun what the later one, which it does not know of, did again."""
+    cell = tmp_path / "cells" / "intl" / "seed0"
+    for name, steps, value in (("first", [0, 1, 2], 1.0), ("later", [2, 3], 9.0)):
+        part = cell / "pretrain" / name
+        part.mkdir(parents=True)
+        lines = "".join(f"{step},{step},{value}\n" for step in steps)
+        (part / "metrics.csv").write_text(f"epoch,step,loss\n{lines}")
+        values = np.full(len(steps), value)
+        np.savez(part / "spectrum.npz", step=np.array(steps), std=values, every=np.array(1))
+    resumed = {"resumed_from": "/elsewhere/first/checkpoints/last.ckpt"}
+    (part / "environment.json").write_text(json.dumps(resumed))
+    result = {"accuracies": {"knn": 1.0, "linear": 1.0}, "run": "pretrain/later"}
+    (cell / "result.json").write_text(json.dumps(result))
+    (tmp_path / "config.yaml").write_text("name: made\n")
+    (run,) = read_comparison(tmp_path).entries[0].runs
+    assert run.parts == (part.with_name("first"), part)
+    assert run.spectrum["step"].tolist() == [0, 1, 2, 3]
+    assert run.spectrum["std"].tolist() == [1, 1, 9, 9]
+    assert run.series("loss") == [(1, 1), (2, 1), (3, 9), (4, 9)]
+
+
+def test_not_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"found no comparison in {tmp_path}" in capsys.readouterr().err
+    assert main(["report"]) == 2
+    assert "found no folder" in capsys.readouterr().err

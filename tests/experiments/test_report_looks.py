@@ -118,3 +118,10 @@ def test_a_title_may_hold_any_character(tmp_path: Path):
     assert [found["aria-label"] for tag, found in tags if tag == "svg"] == [title]
     assert [found["alt"] for tag, found in tags if tag == "img"] == [title]
     assert "i" not in {tag for tag, _ in tags}
+
+
+def test_looks_differ():
+    names = ["intl", "intl_ema", *(f"method{i}" for i in range(19))]
+    looks = [Styles(names).of(name) for name in names]
+    assert len({(look["color"], look["linestyle"]) for look in looks}) == len(names)
+    assert len({(look["color"], look["marker"]) for look in looks}) == len(names)

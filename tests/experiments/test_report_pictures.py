@@ -1,5 +1,5 @@
-"""Claims about the report's pictures: views made in different ways are shown apart, in the order of their
-numbers."""
+"""Claims about the report's pictures: neighbours are the nearest by cosine, of other images; views made in
+different ways are shown apart, in the order of their numbers."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def test_views_by_their_making_and_in_order(tmp_path: Path, monkeypatch: pytest.
         row = np.asarray(sheet.convert("L"))[side // 2]
     shown = [int(row[n * (side + gap) + 3 * gap + edge + 5]) for n in range(1, COUNT + 1)]
     assert shown == [20 * n for n in range(COUNT)]
+
+
+def test_neighbours_are_the_nearest():
+    angles = np.deg2rad([0, 3, 50, 90, 93, 180, 181, 270, 275, 300])
+    x = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.arange(1, 11)[:, None]  # lengths don't count
+    queries, found = pictures.nearest(
+        {"x": x.astype(np.float16), "y": np.array([0, 0, 0, 1, 1, 2, 2, 3, 3, 3])}
+    )
+    assert queries.tolist() == [0, 3, 5, 7]
+    assert found[:, 0].tolist() == [1, 4, 6, 8]
+    assert all(query not in row for query, row in zip(queries, found, strict=True))

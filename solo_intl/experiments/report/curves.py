@@ -1,20 +1,18 @@
-"""Figures over training: accuracy and losses; with those of the ranking."""
+"""Figures over training: accuracy and losses."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from solo_intl.experiments.grid import split_row
 from solo_intl.experiments.report.data import Comparison, Entry, Points, Run, mean_points
-from solo_intl.experiments.report.ranking import Row
-from solo_intl.experiments.report.standings import cost, over_rates, ranking
+from solo_intl.experiments.report.standings import from_to, sharing
 from solo_intl.experiments.report.style import (
+    COLOURS,
     HIGHLIGHT,
     Figure,
     Styles,
@@ -28,19 +26,20 @@ from solo_intl.experiments.report.style import (
 _SHARED = ("class_loss", "acc1", "acc5", "intl_loss", "trace", "trace_excess", "invariance")
 
 
-def draw_curves(comparison: Comparison, rows: Sequence[Row], folder: Path) -> list[Figure]:
-    """Every figure of this module that the comparison has numbers for."""
+def draw_accuracy(comparison: Comparison, folder: Path) -> list[Figure]:
+    """Online accuracy over epochs and over time; none where no run logged it."""
     styles = Styles([entry.name for entry in comparison.methods])
-    figures = [ranking(rows, folder)]
-    if len({split_row(entry.name)[1] for entry in comparison.methods}) > 1:
-        figures.append(over_rates(rows, folder))
-    if any(e.mean_series(online(comparison)) for e in comparison.methods):
-        figures += [accuracy_epochs(comparison, styles, folder), accuracy_time(comparison, styles, folder)]
-    if comparison.methods:
-        figures.append(cost([row for row in rows if row.entry.trained], folder, _shared(comparison)))
+    if not any(entry.mean_series(online(comparison)) for entry in comparison.methods):
+        return []
+    return [accuracy_epochs(comparison, styles, folder), accuracy_time(comparison, styles, folder)]
+
+
+def draw_losses(comparison: Comparison, folder: Path) -> list[Figure]:
+    """INTL's loss over its floor, a figure for each of its variants; then every method's own losses."""
+    styles = Styles([entry.name for entry in comparison.methods])
     intl = [entry for entry in comparison.methods if entry.mean_series("train_trace_excess_epoch")]
-    figures += [intl_parts(entry, folder) for entry in intl]
-    own = {e.name: found for e in comparison.methods if (found := own_losses(e))}
+    figures = [intl_parts(entry, folder) for entry in intl]
+    own = {entry.name: found for entry in comparison.methods if (found := own_losses(entry))}
     return [*figures, losses(own, styles, folder)] if own else figures
 
 
@@ -76,7 +75,7 @@ def _validated(comparison: Comparison) -> str:
     if not counts:
         return ""
     where = "" if len(cut) == len(configs) else " in some cells"
-    return f", of at most {_range(counts)} validation images{where} (limit_val_batches x batch)"
+    return f", of at most {from_to(counts)} validation images{where} (limit_val_batches x batch)"
 
 
 def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figure:
@@ -90,27 +89,10 @@ def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figur
     caption = "The same against minutes of training, validation included."
     if not timed:
         caption += " Epochs were not timed in every run; there, each counts as the run's mean."
-    caption += _shared(comparison)
+    caption += sharing(comparison)
     return _lines(
         curves, styles, folder, "accuracy-time", "Accuracy over time", caption, "minutes", "online top-1 (%)"
     )
-
-
-def _shared(comparison: Comparison) -> str:
-    """A remark on times if any cell shared the processor: by its own record, else by the last call."""
-    runs = [run for entry in comparison.methods for run in entry.runs]
-    last = int(comparison.settings.get("jobs", 1))
-    jobs = sorted({last if run.jobs is None else run.jobs for run in runs})
-    if not jobs or jobs[-1] == 1:
-        return ""
-    threads = sorted({run.threads for run in runs if run.threads is not None})
-    each = f", with {_range(threads)} thread{'s' if threads[-1] > 1 else ''} each" if threads else ""
-    return f" {_range(jobs)} cells at a time shared the processor{each}, so times compare only roughly."
-
-
-def _range(values: Sequence[int]) -> str:
-    """Of sorted numbers."""
-    return str(values[0]) if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
 
 
 def intl_parts(entry: Entry, folder: Path) -> Figure:
@@ -122,7 +104,7 @@ def intl_parts(entry: Entry, folder: Path) -> Figure:
         if weighted:
             axes.plot(
                 *zip(*weighted, strict=True),
-                color="#0072B2",
+                color=COLOURS[0],
                 marker="s",
                 ls="--",
                 ms=4,

@@ -15,12 +15,13 @@ from omegaconf import OmegaConf
 from solo_intl import host
 from solo_intl.errors import UserError
 from solo_intl.experiments.grid import split_row
-from solo_intl.experiments.report.curves import draw_curves
+from solo_intl.experiments.report.curves import draw_accuracy, draw_losses
 from solo_intl.experiments.report.data import Comparison, Entry, read_comparison
 from solo_intl.experiments.report.maps import draw_maps
 from solo_intl.experiments.report.pictures import draw_neighbours, draw_views
 from solo_intl.experiments.report.ranking import Row, caution, conclusion, rank, show, show_p
 from solo_intl.experiments.report.spectra import alarms, draw_spectra
+from solo_intl.experiments.report.standings import draw_cost, draw_ranking
 from solo_intl.experiments.report.style import Figure
 
 SHOWN = 6  # missing cells by name; more of them are counted
@@ -68,18 +69,14 @@ def write_pages(folder: Path) -> Path:
 
 
 def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Section]:
-    curves = draw_curves(comparison, rows, folder)
-    groups: dict[str, list[Figure]] = {"ranking": [], "accuracy": [], "cost": [], "losses": []}
-    for figure in curves:
-        groups["losses" if figure.name.startswith("loss") else figure.name.partition("-")[0]].append(figure)
     off = "No run was monitored (monitor.every_n_steps was 0, or the cells are older than the monitor)."
     kept = "No cell kept its validation features: they are older than this part of the report."
     seen = "No run kept the views it saw: they are older than this part of the report."
     return [
-        Section("ranking", "Ranking", "", groups["ranking"]),
-        Section("accuracy", "Accuracy", "", groups["accuracy"]),
-        Section("cost", "Cost", "", groups["cost"]),
-        Section("losses", "Losses", "", groups["losses"]),
+        Section("ranking", "Ranking", "", draw_ranking(rows, folder)),
+        Section("accuracy", "Accuracy", "", draw_accuracy(comparison, folder)),
+        Section("cost", "Cost", "", draw_cost(comparison, rows, folder)),
+        Section("losses", "Losses", "", draw_losses(comparison, folder)),
         _section(
             "spectrum",
             "Spectrum of the embeddings",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from solo_intl.experiments.report.data import Comparison, Entry, Points, mean_points
-from solo_intl.experiments.report.style import Figure, Styles, canvas, finish, legend_below
+from solo_intl.experiments.report.style import COLOURS, Figure, Styles, canvas, finish, legend_below
 
 _MEASURES = {
     "effective_rank": (
@@ -117,7 +117,7 @@ def _over_training(watched: list[Entry], folder: Path) -> Figure:
                 axes.plot(
                     np.arange(1, len(values) + 1),
                     _drawable(values),
-                    color="#0072B2",
+                    color=COLOURS[0],
                     alpha=0.2 + 0.8 * (i + 1) / len(moments),
                     lw=0.6 + 1.2 * (i + 1) / len(moments),
                 )

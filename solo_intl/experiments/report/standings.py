@@ -7,9 +7,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solo_intl.experiments.grid import split_row
-from solo_intl.experiments.report.data import Points
+from solo_intl.experiments.report.data import Comparison, Points
 from solo_intl.experiments.report.ranking import Row
-from solo_intl.experiments.report.style import HIGHLIGHT, INK, Figure, Styles, canvas, finish, legend_below
+from solo_intl.experiments.report.style import (
+    COLOURS,
+    HIGHLIGHT,
+    INK,
+    Figure,
+    Styles,
+    canvas,
+    finish,
+    legend_below,
+)
+
+
+def draw_ranking(rows: Sequence[Row], folder: Path) -> list[Figure]:
+    """Accuracy by method, and by learning rate where methods had several."""
+    several = len({split_row(row.entry.name)[1] for row in rows if row.entry.trained}) > 1
+    return [ranking(rows, folder), *([over_rates(rows, folder)] if several else [])]
+
+
+def draw_cost(comparison: Comparison, rows: Sequence[Row], folder: Path) -> list[Figure]:
+    """Cost of the methods; none where none has finished."""
+    trained = [row for row in rows if row.entry.trained]
+    return [cost(trained, folder, sharing(comparison))] if trained else []
 
 
 def ranking(rows: Sequence[Row], folder: Path) -> Figure:
@@ -63,9 +84,9 @@ def cost(rows: Sequence[Row], folder: Path, remark: str = "") -> Figure:
             panels, ("seconds_per_epoch", "memory"), ("seconds an epoch", "peak memory (GiB)"), strict=True
         ):
             values = [math.nan if (value := getattr(row, key)) is None else value for row in rows]
-            colours = [HIGHLIGHT if row.entry.name.startswith("intl") else "#0072B2" for row in rows]
+            colours = [HIGHLIGHT if row.entry.name.startswith("intl") else COLOURS[0] for row in rows]
             bars = axes.barh(range(len(rows)), values, color=colours, height=0.7)
-            axes.bar_label(bars, fmt=lambda v: "" if math.isnan(v) else f"{v:.3g}", fontsize=8, padding=2)
+            axes.bar_label(bars, fmt="{:.3g}", fontsize=8, padding=2)
             axes.margins(x=0.18)
             axes.set_xlabel(label)
             axes.grid(axis="y", visible=False)
@@ -75,3 +96,25 @@ def cost(rows: Sequence[Row], folder: Path, remark: str = "") -> Figure:
             f"the GPU where there is one, else of the whole process, libraries included.{remark}"
         )
         return finish(figure, folder, "cost", "Cost", caption)
+
+
+def sharing(comparison: Comparison) -> str:
+    """A remark on times if any cell shared the processor: by its own record, else by the last call."""
+    runs = [run for entry in comparison.methods for run in entry.runs]
+    last = int(comparison.settings.get("jobs", 1))
+    jobs = sorted({last if run.jobs is None else run.jobs for run in runs})
+    if not jobs or jobs[-1] == 1:
+        return ""
+    threads = sorted({run.threads for run in runs if run.threads is not None})
+    each = f", with {from_to(threads)} thread{'s' if threads[-1] > 1 else ''} each" if threads else ""
+    return f" {from_to(jobs)} cells at a time shared the processor{each}, so times compare only roughly."
+
+
+def from_to(values: Sequence[int]) -> str:
+    """Sorted numbers in words.
+
+    Example:
+        >>> from_to([2, 3, 8]), from_to([2])
+        ('2 to 8', '2')
+    """
+    return str(values[0]) if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
