@@ -33,7 +33,7 @@ BATCH, TRAINING, VALIDATION = 16, 80, 20
 
 def missing() -> str:
     if find_host().generation != HEAD:
-        return "solo-learn 1.0.2 is the host: these are HEAD's scripts"
+        return "solo-learn HEAD is not the host: its scripts are missing"
     if not (CHECKOUT / "main_pretrain.py").is_file():
         return (
             f"main_pretrain.py is not in {CHECKOUT}: put a checkout of HEAD on PYTHONPATH or name it in "

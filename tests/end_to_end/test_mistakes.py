@@ -58,9 +58,9 @@ def test_mistakes_are_one_line_and_leave_nothing(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch, capsys
 ):
     if arguments[-1] == "wandb.enabled=true" and importlib.util.find_spec("wandb"):
-        pytest.skip("wandb is installed here; the case needs it missing")
+        pytest.skip("an environment without wandb is missing here")
     if arguments[-1] == "accelerator=gpu" and torch.cuda.is_available():
-        pytest.skip("a GPU is here; the case needs it missing")
+        pytest.skip("a machine without a GPU is missing here")
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if "given, using" not in line]
@@ -85,7 +85,8 @@ def test_the_installed_script_exits_with_2():
 
 
 @pytest.mark.skipif(
-    host.HOST.generation != host.HEAD, reason="solo-learn HEAD is not the host; 1.0.2 has defaults"
+    host.HOST.generation != host.HEAD,
+    reason="solo-learn HEAD is not the host: its keys without defaults are missing",
 )
 def test_a_key_that_the_method_lacks_is_named(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

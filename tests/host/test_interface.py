@@ -65,7 +65,7 @@ def test_linear_model_with_two_classes(make_cfg):
 
 def test_wmse_whitening_is_cholesky_whitening(make_cfg):
     if host.HOST.generation == host.HEAD:
-        pytest.skip("solo-learn 1.0.2 is not the host: HEAD's whitening needs no mend")
+        pytest.skip("solo-learn 1.0.2 is not the host: its mended whitening is missing")
     from solo_intl.host.legacy import _MendedWhitening
 
     x = torch.randn(64, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64)

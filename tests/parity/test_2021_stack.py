@@ -30,7 +30,7 @@ TOLERANCE = 1e-8
 pytestmark = [
     pytest.mark.skipif(
         host.HOST.generation != host.LEGACY,
-        reason="solo-learn 1.0.2 is not the host, and the record is of its methods",
+        reason="solo-learn 1.0.2 is not the host: its methods, which the record is of, are missing",
     ),
     pytest.mark.parametrize("default_dtype", [torch.float64], indirect=True, ids=["float64"]),
     pytest.mark.usefixtures("default_dtype"),
