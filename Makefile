@@ -25,9 +25,10 @@ else
 		$(if $(findstring ://,$(SOLO_LEARN)),git+$(SOLO_LEARN:git+%=%),$(abspath $(SOLO_LEARN)))
 endif
 
+# what is never imported need not be compiled, which would take half of the time
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt -e ".[dev]"
+	$(PIP) install --no-compile -c constraints.txt -e ".[dev]"
 	$(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('solo') is None)" || $(MAKE) host
 	touch $@
 
