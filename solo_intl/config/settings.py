@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -21,7 +22,8 @@ AUGMENT = ("stock", "batched")
 def check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: bool = False) -> None:
     value = OmegaConf.select(cfg, key)
     kinds = (int,) if integer else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or value < 0 or (positive and value == 0):
+    number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (positive and value == 0):
         kind = "integer" if integer else "number"
         raise UserError(
             f"{key}: found {value!r}, accepted: a {'positive' if positive else 'non-negative'} {kind}"

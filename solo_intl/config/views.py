@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,8 +76,8 @@ def _check_section(path: str, found: Any, accepted: tuple[str, ...]) -> None:
 
 def _number(key: str, value: Any, least: float = 0, most: float | None = None, integer: bool = False) -> None:
     kinds = (int,) if integer else (int, float)
-    above = most is not None and isinstance(value, int | float) and value > most
-    if isinstance(value, bool) or not isinstance(value, kinds) or value < least or above:
+    number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < least or (most is not None and value > most):
         kind = f"{'an integer' if integer else 'a number'} "
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise UserError(f"{key}: found {value!r}, accepted: {kind}{span}")

@@ -231,6 +231,11 @@ def test_momentum_needs_a_momentum_network(method: str):
             r"rrc\.crop_min_scale: found 2, accepted: a number from 0 to 1",
         ),
         (
+            "augmentations.0.gaussian_blur.prob",
+            float("nan"),
+            r"gaussian_blur\.prob: found nan, accepted: a number from 0 to 1",
+        ),
+        (
             "augmentations.0.rrc.crop_max_scale",
             0.4,
             r"crop_min_scale: found 0\.5, accepted: above 0, at most cr",

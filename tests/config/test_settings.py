@@ -45,6 +45,8 @@ def test_nodes_count(make_cfg):
         ({"backbone__name": "resnet81"}, r"backbone.name: found 'resnet81', accepted: .*nearest: resnet18"),
         ({"optimizer__batch_size": 0}, r"optimizer.batch_size: found 0, accepted: a positive integer"),
         ({"optimizer__lr": "fast"}, r"optimizer.lr: found 'fast', accepted: a positive number"),
+        ({"optimizer__lr": float("nan")}, r"optimizer.lr: found nan, accepted: a positive number"),
+        ({"optimizer__weight_decay": float("inf")}, r"optimizer.weight_decay: found inf, accepted: a non-"),
         ({"max_epochs": -1}, r"max_epochs: found -1"),
         ({"augmentations": []}, r"augmentations: found none"),
         ({"auto_umap": {"enabled": True}}, r"auto_umap.enabled: found true"),
