@@ -145,6 +145,7 @@ def test_time_left(tmp_path: Path):
     assert comparing.seconds_left(grid, waiting, {}, 1) == 100 + 100 + 200
     other_rate = Cell("byol-x3", byol.cfg, "byol")
     assert comparing.seconds_left(grid, [other_rate], {}, 1) == 100
+    assert comparing.seconds_left([Cell("byol-x3", grid[1].cfg, "byol"), grid[2]], [byol], {}, 1) == 100
     assert comparing.seconds_left(grid, waiting, {byol.folder: 40, swav.folder: 500}, 1) == 60 + 60
     assert comparing.seconds_left(grid, [byol, swav], {}, 2) == 200  # one cell cannot be shared
     assert comparing.seconds_left(grid, [], {}, 2) == 0
