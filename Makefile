@@ -25,7 +25,7 @@ else
 		$(if $(findstring ://,$(SOLO_LEARN)),git+$(SOLO_LEARN:git+%=%),$(abspath $(SOLO_LEARN)))
 endif
 
-# what is never imported need not be compiled, which would take half of the time
+# what is never imported need not be compiled
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --no-compile -c constraints.txt -e ".[dev]"
