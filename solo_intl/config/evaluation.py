@@ -25,14 +25,14 @@ FINETUNED = {
 
 
 def linear_settings(cfg: DictConfig, optimizers: Sequence[str]) -> None:
-    """Check the training part of a linear evaluation.
+    """Check the training part of a linear evaluation. Adam's protocol may leave its batch size to the images.
 
     Raises:
         UserError: a number out of range, or an optimizer that is not the protocol's.
     """
     if cfg.optimizer.get("name") not in optimizers:
         raise not_accepted("optimizer.name", cfg.optimizer.get("name"), optimizers)
-    check_training(cfg)
+    check_training(cfg, batch="auto" if "adam" in optimizers else "")
 
 
 def finetune_settings(cfg: DictConfig) -> None:

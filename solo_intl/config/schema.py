@@ -77,7 +77,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "knn": {**_FROZEN, **dict.fromkeys(("k", "distance", "vote", "temperature"))},
     "embed": {**_FROZEN, **dict.fromkeys(("folder", "split", "format"))},
     "compare": {
-        **dict.fromkeys(("name", "pretrain", "methods", "rates", "seeds", "jobs", "report")),
+        **dict.fromkeys(("name", "note", "pretrain", "methods", "rates", "seeds", "jobs", "report")),
         "budget": dict.fromkeys(("max_epochs", "minutes")),
         "overrides": ANY,
         "checkpoint": {"dir": None},

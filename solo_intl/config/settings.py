@@ -19,20 +19,27 @@ DISTANCES = ("euclidean", "cosine")  # of the online k-NN
 AUGMENT = ("stock", "batched")
 
 
-def check_number(cfg: DictConfig, key: str, *, positive: bool = True, integer: bool = False) -> None:
+def check_number(
+    cfg: DictConfig, key: str, *, positive: bool = True, integer: bool = False, other: str = ""
+) -> None:
+    """Raise unless a finite number, or ``other``, stands at ``key``."""
     value = OmegaConf.select(cfg, key)
+    if other and value == other:
+        return
     kinds = (int,) if integer else (int, float)
     number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < 0 or (positive and value == 0):
         kind = "integer" if integer else "number"
+        sign = "positive" if positive else "non-negative"
         raise UserError(
-            f"{key}: found {value!r}, accepted: a {'positive' if positive else 'non-negative'} {kind}"
+            f"{key}: found {value!r}, accepted: a {sign} {kind}{f', or {other}' if other else ''}"
         )
 
 
-def check_training(cfg: DictConfig) -> None:
-    for key in ("max_epochs", "optimizer.batch_size", "checkpoint.frequency"):
+def check_training(cfg: DictConfig, batch: str = "") -> None:
+    for key in ("max_epochs", "checkpoint.frequency"):
         check_number(cfg, key, integer=True)
+    check_number(cfg, "optimizer.batch_size", integer=True, other=batch)
     for key in ("seed", "data.num_workers"):
         check_number(cfg, key, positive=False, integer=True)
     check_number(cfg, "optimizer.lr")

@@ -102,7 +102,12 @@ def open_run_folder(folder: Path, cfg: DictConfig, resumed_from: Path | None = N
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Rows of ``metrics.csv``, without what a process that was killed while writing left unfinished."""
+    """Rows of ``metrics.csv``, without what a process that was killed while writing left unfinished.
+
+    None where there is no such file.
+    """
+    if not (folder / "metrics.csv").is_file():
+        return []
     with (folder / "metrics.csv").open(newline="", errors="replace") as file:
         whole = [line for line in file if line.endswith("\n")]  # a number may lack its last digits
     return [row for line in csv.DictReader(whole) if "step" in (row := _numbers(line))]

@@ -6,17 +6,42 @@ import io
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+import torch
 
-def run_apart(target: Callable[..., object], *arguments: Any) -> int | None:
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_starting = threading.Lock()
+
+
+def own_gpu(place: int) -> dict[str, str]:
+    """Environment in which the n-th process sees one GPU of its own; empty where there are not several."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        return {}
+    given = os.environ.get(_VISIBLE, "")
+    names = given.split(",") if given else list(map(str, range(count)))
+    return {_VISIBLE: names[place % count]}
+
+
+def run_apart(
+    target: Callable[..., object], *arguments: Any, environment: Mapping[str, str] | None = None
+) -> int | None:
     """Call ``target`` in a fresh process and wait; its exit code, -n when signal n ended it.
 
     Killing this process ends the other one too: the same command, given again, would meet it at work.
+    ``environment`` is the process's beside this one's, from its first import on.
     """
     process = multiprocessing.get_context("spawn").Process(target=_guarded, args=(target, arguments))
-    process.start()
+    with _starting:  # a child takes the environment that its parent has at that moment
+        before = {name: os.environ.get(name) for name in environment or {}}
+        os.environ.update(environment or {})
+        try:
+            process.start()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
     process.join()
     return process.exitcode
 

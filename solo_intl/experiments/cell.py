@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hydra import compose, initialize_config_dir
@@ -27,6 +27,14 @@ from solo_intl.evaluation import (
 
 Accuracies = dict[str, float]  # "knn" and "linear", top-1 in percent
 FEATURES_FILE, KEPT_IMAGES = "features.npz", 2000
+_FIT = ("train_top1", "train_loss", "epochs", "batch_size")  # whether the layer had converged
+
+
+class Judged(NamedTuple):
+    """What features are worth, and how well the linear layer fitted those it was trained on."""
+
+    accuracies: Accuracies
+    layer: dict[str, Any]
 
 
 def read_config(folder: Path, name: str, overrides: list[str] | None = None) -> DictConfig:
@@ -35,10 +43,10 @@ def read_config(folder: Path, name: str, overrides: list[str] | None = None) -> 
         return OmegaConf.create(host.plain(compose(name, overrides=overrides or [])))
 
 
-def judge(
-    train: Features, val: Features, seed: int, keep: Path | None = None, device: str = "cpu"
-) -> Accuracies:
+def judge(train: Features, val: Features, seed: int, keep: Path | None = None, device: str = "cpu") -> Judged:
     """5-NN and the paper's CIFAR linear protocol (section E.3) on features of both splits.
+
+    Fewer images than CIFAR's get its number of steps, in smaller batches.
 
     Args:
         train: features of the training split.
@@ -49,10 +57,9 @@ def judge(
     """
     if keep is not None:
         keep_features(val, keep)
-    return {
-        "knn": float(knn_accuracy(train, val, k=5)["top1"]),
-        "linear": float(adam_probe(train, val, seed=seed, device=device).metrics["top1"]),
-    }
+    layer = adam_probe(train, val, seed=seed, device=device, batch_size="auto").metrics
+    accuracies = {"knn": float(knn_accuracy(train, val, k=5)["top1"]), "linear": float(layer["top1"])}
+    return Judged(accuracies, {key: layer[key] for key in _FIT})
 
 
 def device_of(cfg: DictConfig) -> str:
@@ -78,8 +85,8 @@ def raw_pixels(cfg: DictConfig) -> tuple[Features, Features]:
     return train, val
 
 
-def judge_network(cfg: DictConfig, backbone: nn.Module, keep: Path | None = None) -> Accuracies:
-    """Accuracies of a network's features under the evaluation transform of its configuration."""
+def judge_network(cfg: DictConfig, backbone: nn.Module, keep: Path | None = None) -> Judged:
+    """Judge a network's features under the evaluation transform of its configuration."""
     mean, std = normalization(cfg.data, cfg.augmentations)
     transform = eval_transform(cfg.augmentations[0].crop_size, mean, std)
     train, val = (
@@ -94,19 +101,17 @@ def judge_network(cfg: DictConfig, backbone: nn.Module, keep: Path | None = None
     return judge(train, val, cfg.seed, keep, device_of(cfg))
 
 
-def judge_untrained(cfg: DictConfig, keep: Path | None = None) -> Accuracies:
-    """Accuracies of the very weights that pre-training with ``cfg`` starts from."""
+def judge_untrained(cfg: DictConfig, keep: Path | None = None) -> Judged:
+    """Judge the very weights that pre-training with ``cfg`` starts from."""
     model: Any = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).model
     return judge_network(cfg, model.backbone, keep)
 
 
-def judge_pretrained(
-    cfg: DictConfig, keep: Path | None = None
-) -> tuple[Accuracies, Path, dict[str, Any], float]:
+def judge_pretrained(cfg: DictConfig, keep: Path | None = None) -> tuple[Judged, Path, dict[str, Any], float]:
     """Pre-train with ``cfg``, or take the run in ``cfg.checkpoint.dir`` that was killed only after its end.
 
     Returns:
-        Accuracies, run folder, the run's final figures, and the seconds of training that were spent before.
+        What was judged, run folder, the run's final figures, and the seconds of training spent before.
     """
     done = _finished(cfg) if cfg.auto_resume.enabled else None
     run, final = done or pretrain(cfg)

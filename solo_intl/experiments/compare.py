@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 import os
 import statistics
@@ -11,10 +10,10 @@ import sys
 import threading
 import time
 import traceback
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TextIO, cast
 
 import torch
@@ -28,12 +27,15 @@ from solo_intl.config.schema import SCHEMAS, check_keys
 from solo_intl.data import open_split
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.errors import UserError
-from solo_intl.experiments.apart import Named, end_all, run_apart
+from solo_intl.experiments.apart import Named, end_all, own_gpu, run_apart
 from solo_intl.experiments.budget import within_minutes
 from solo_intl.experiments.cell import device_of, judge, judge_pretrained, judge_untrained, raw_pixels
 from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of, open_folder
+from solo_intl.experiments.progress import outcome, seconds_left, span, title
 from solo_intl.experiments.report import write_report
 from solo_intl.register import register
+
+QUIET = 600.0  # seconds after which the grid says where it stands, if no cell has ended
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -68,13 +70,14 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     open_folder(folder, cfg, cells)
     missing = [cell for cell in cells if not cell.finished]
-    print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before")
+    left = span(seconds_left(cells, missing, {}, int(cfg.jobs)))
+    print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before; {left}")
     _run_all(folder, cells, missing, int(cfg.jobs))
     results = _write_results(folder, cells)
     columns = ("features", "5-NN", "linear", "s a seed")
     print_rows(f"{cfg.name}: top-1 accuracy in %", columns, [_row(*item) for item in results.items()])
     print(f"results: {folder / 'results.json'}")
-    failed = [f"{cell.name}, seed {cell.cfg.seed}" for cell in cells if not cell.finished]
+    failed = [title(cell) for cell in cells if not cell.finished]
     if failed:
         print(f"failed: {'; '.join(failed)} (the error is in {RESULT} of each; the same command tries again)")
     if cfg.get("report", True) and any(cell.finished for cell in cells):
@@ -91,25 +94,38 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
     threads = max(1, _processors() // jobs)
     begun: dict[Path, float] = {}
     stop = threading.Event()
+    places: SimpleQueue[int] = SimpleQueue()
+    for place in range(jobs):
+        places.put(place)
 
     def start(cell: Cell) -> None:
         begun[cell.folder] = time.perf_counter()
         (cell.folder / RESULT).unlink(missing_ok=True)  # of an attempt that failed
-        code = run_apart(_run_cell, cell, threads, jobs)
+        place = places.get()
+        own = {} if isinstance(host.plain(cell.cfg.get("devices")), list) else own_gpu(place)
+        code = run_apart(_run_cell, cell, threads, jobs, environment=own)
+        places.put(place)
         if not cell.result and not stop.is_set():
             cell.folder.mkdir(parents=True, exist_ok=True)
             write_json(cell.folder / RESULT, {"error": f"the process ended with code {code}"})
+
+    def say(what: str, waiting: Sequence[Cell]) -> None:
+        spent = {place: time.perf_counter() - since for place, since in begun.items()}
+        left = span(seconds_left(cells, waiting, spent, jobs))
+        print(f"[{len(cells) - len(waiting)}/{len(cells)}] {what}, {left}", flush=True)
 
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
         running = {pool.submit(start, cell): cell for cell in missing}
         waiting = list(missing)
-        for future in as_completed(running):
-            future.result()
-            waiting.remove(running[future])
-            spent = {place: time.perf_counter() - since for place, since in begun.items()}
-            counter = f"[{len(cells) - len(waiting)}/{len(cells)}]"
-            _say(counter, running[future], seconds_left(cells, waiting, spent, jobs))
+        while waiting:
+            ended, _ = wait([job for job in running if running[job] in waiting], QUIET, FIRST_COMPLETED)
+            for job in ended:
+                job.result()
+                waiting.remove(running[job])
+                say(outcome(running[job]), waiting)
+            if not ended:
+                say(f"at work: {'; '.join(title(cell) for cell in waiting if cell.folder in begun)}", waiting)
             _write_results(folder, cells)
     finally:  # the command's own end, or Ctrl-C: no cell begins any more, and none goes on
         stop.set()
@@ -117,36 +133,8 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
         end_all()
 
 
-def seconds_left(
-    cells: Sequence[Cell], waiting: Sequence[Cell], spent: Mapping[Path, float], jobs: int
-) -> float | None:
-    """How long the grid still takes, from the finished cells of the same method, else of all methods.
-
-    Args:
-        cells: the grid.
-        waiting: those of them that have not ended.
-        spent: seconds since each that has begun did, by its folder.
-        jobs: cells at a time.
-
-    Returns:
-        Seconds; None while no method has finished: raw pixels and the untrained network take far less.
-    """
-    took: dict[str, list[float]] = defaultdict(list)
-    for cell in cells:
-        if cell.finished:
-            took[cell.file or cell.name].append(float(cell.result["seconds"]))  # rates cost alike
-    methods = [value for name, values in took.items() if name not in (RAW, UNTRAINED) for value in values]
-    left = []
-    for cell in waiting:
-        known = took.get(cell.file or cell.name) or methods
-        if not known:
-            return None
-        left.append(max(0.0, statistics.mean(known) - spent.get(cell.folder, 0.0)))
-    return max([sum(left) / jobs, *left])  # what runs alone at the end is not shared
-
-
 def _run_cell(cell: Cell, threads: int, jobs: int) -> None:
-    name = f"{cell.name}, seed {cell.cfg.seed}"
+    name = title(cell)
     sys.stdout, sys.stderr = (cast(TextIO, Named(name, stream)) for stream in (sys.stdout, sys.stderr))
     torch.set_num_threads(threads)
     # a spawned process would spawn its loader workers too; the platform's own way may be quicker
@@ -167,27 +155,14 @@ def _run_cell(cell: Cell, threads: int, jobs: int) -> None:
 
 def _measure(cell: Cell) -> dict[str, Any]:
     if cell.name == RAW:
-        return {"accuracies": judge(*raw_pixels(cell.cfg), cell.cfg.seed, cell.folder, device_of(cell.cfg))}
+        raw = raw_pixels(cell.cfg)
+        return judge(*raw, cell.cfg.seed, cell.folder, device_of(cell.cfg))._asdict()
     if cell.name == UNTRAINED:
-        return {"accuracies": judge_untrained(cell.cfg, cell.folder)}
+        return judge_untrained(cell.cfg, cell.folder)._asdict()
     cfg = within_minutes(cell.cfg, cell.minutes, cell.folder) if cell.minutes else cell.cfg
-    accuracies, run_folder, final, before = judge_pretrained(cfg, cell.folder)
+    judged, run_folder, final, before = judge_pretrained(cfg, cell.folder)
     run = str(run_folder.relative_to(cell.folder))
-    return {"accuracies": accuracies, "run": run, "pretraining": final, "before": before}
-
-
-def _say(counter: str, cell: Cell, left: float | None) -> None:
-    result = cell.result
-    scores = ", ".join(f"{key} {value:.2f}" for key, value in result.get("accuracies", {}).items())
-    outcome = scores or f"failed: {result.get('error')}"
-    rest = "time left not known yet" if left is None else f"about {_span(left)} left"
-    took = f"{result.get('seconds', 0):.0f} s"
-    print(f"{counter} {cell.name}, seed {cell.cfg.seed}: {outcome}; {took}, {rest}", flush=True)
-
-
-def _span(seconds: float) -> str:
-    hours, minutes = divmod(math.ceil(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+    return {**judged._asdict(), "run": run, "pretraining": final, "before": before}
 
 
 def _write_results(folder: Path, cells: Sequence[Cell]) -> dict[str, list[dict[str, Any]]]:

@@ -75,10 +75,10 @@ def demo(arguments: Sequence[str]) -> Path:
     runs = []
     for seed in range(options["seeds"]):
         cfg.seed, cfg.name = seed, f"intl-{options['config']}-seed{seed}"
-        results["raw pixels"].append(judge(*raw, seed, device=device_of(cfg)))
-        results["untrained ResNet-18"].append(judge_untrained(cfg))
-        accuracies, run, final, _ = judge_pretrained(cfg)
-        results["INTL ResNet-18"].append(accuracies)
+        results["raw pixels"].append(judge(*raw, seed, device=device_of(cfg)).accuracies)
+        results["untrained ResNet-18"].append(judge_untrained(cfg).accuracies)
+        judged, run, final, _ = judge_pretrained(cfg)
+        results["INTL ResNet-18"].append(judged.accuracies)
         runs.append({"folder": run.name, "seconds": final["seconds"], "epochs": final["epochs"]})
 
     rows = [_row(name, results[name]) for name in NETWORKS]

@@ -174,7 +174,8 @@ def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
         UserError: the folder holds a comparison, or a finished cell, with other settings.
     """
     file = folder / "config.yaml"
-    free = ("methods", "rates", "seeds", "rows", "jobs", "checkpoint", "report")  # more may join later
+    more = ("methods", "rates", "seeds", "rows")  # may join later
+    free = (*more, "jobs", "checkpoint", "report", "note")
     whole = {
         **host.plain(cfg),
         "methods": [cell.file for cell in cells if cell.file],
@@ -192,7 +193,7 @@ def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
                 f"name: found '{cfg.name}', whose folder {folder} holds a comparison with other "
                 f"{', '.join(different)}; accepted: a new name, or the same settings"
             )
-        for key in ("methods", "rates", "seeds", "rows"):
+        for key in more:
             whole[key] = [*kept.get(key, ()), *whole[key]]
     for cell in cells:
         _refuse_others(cell)

@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 from solo_intl.errors import UserError
 from solo_intl.evaluation.features import Features, extract_features
-from solo_intl.evaluation.linear_probe import adam_probe
+from solo_intl.evaluation.linear_probe import adam_probe, probe_batch
 
 DIGITS = load_digits()
 
@@ -130,6 +130,14 @@ def test_defaults_are_the_papers() -> None:
     assert {key: adam_probe.__kwdefaults__[key] for key in paper} == paper
 
 
+def test_few_images_get_as_many_steps_an_epoch_as_cifar() -> None:
+    sizes = {10: 32, 1_649: 32, 1_650: 33, 10_000: 200, 49_999: 999, 50_000: 1000, 1_281_167: 1000}
+    assert {images: probe_batch(images) for images in sizes} == sizes
+    probe = adam_probe(TRAIN, TEST, epochs=2, batch_size="auto")
+    assert probe.metrics["batch_size"] == 32
+    assert torch.equal(probe.weight, adam_probe(TRAIN, TEST, epochs=2, batch_size=32).weight)
+
+
 def test_learns_what_logistic_regression_learns() -> None:
     metrics = adam_probe(TRAIN, TEST, epochs=60, lr=0.1, batch_size=100).metrics
     reference = LogisticRegression(max_iter=2000, C=100).fit(TRAIN.x.numpy(), TRAIN.y.numpy())
@@ -192,7 +200,7 @@ def test_one_epoch_and_few_classes() -> None:
         ({"epochs": "500"}, "^max_epochs: found '500', accepted: an integer"),
         ({"epochs": 2.5}, "^max_epochs: found 2.5, accepted: an integer"),
         ({"batch_size": 0}, "^optimizer.batch_size: found 0, accepted: an integer of at least 1$"),
-        ({"batch_size": "all"}, "^optimizer.batch_size: found 'all'"),
+        ({"batch_size": "all"}, "^optimizer.batch_size: found 'all', accepted: .* at least 1, or auto$"),
         ({"batch_size": True}, "^optimizer.batch_size: found True"),
         ({"lr": 0.0}, "^optimizer.lr: found 0.0, accepted: a number above 0$"),
         ({"lr": "1e-2"}, "^optimizer.lr: found '1e-2', accepted: a number above 0$"),

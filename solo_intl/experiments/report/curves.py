@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from solo_intl.engine.trainer import OBJECTIVES
 from solo_intl.experiments.report.data import Comparison, Entry, Points, Run, mean_points
 from solo_intl.experiments.report.standings import from_to, sharing
 from solo_intl.experiments.report.style import (
@@ -22,8 +24,7 @@ from solo_intl.experiments.report.style import (
     whole_epochs,
 )
 
-# what every method logs besides its own loss
-_SHARED = ("class_loss", "acc1", "acc5", "intl_loss", "trace", "trace_excess", "invariance")
+_NOT_ITS_OWN = ("class_loss", "intl_loss")  # every method's classifier's; INTL's has a figure of its own
 
 
 def draw_accuracy(comparison: Comparison, folder: Path) -> list[Figure]:
@@ -40,7 +41,8 @@ def draw_losses(comparison: Comparison, folder: Path) -> list[Figure]:
     intl = [entry for entry in comparison.methods if entry.mean_series("train_trace_excess_epoch")]
     figures = [intl_parts(entry, folder) for entry in intl]
     own = {entry.name: found for entry in comparison.methods if (found := own_losses(entry))}
-    return [*figures, losses(own, styles, folder)] if own else figures
+    without = [entry.name for entry in comparison.methods if entry.name not in own and entry not in intl]
+    return [*figures, losses(own, styles, folder, without)] if own else figures
 
 
 def online(comparison: Comparison) -> str:
@@ -135,20 +137,25 @@ def weighted_excess(run: Run) -> Points:
 
 
 def own_losses(entry: Entry) -> dict[str, Points]:
-    """The parts of its loss that a method logs itself, by name; constants only if nothing changes."""
-    names = {
-        key.removeprefix("train_").removesuffix("_epoch")
+    """What a method minimises, as it logs it, by name; constants only if nothing changes."""
+    columns = {
+        key
         for run in entry.runs
         for row in run.rows
         for key in row
-        if key.startswith("train_") and key.endswith("_epoch")
+        if key.endswith(OBJECTIVES) and not key.startswith("val_") and not any(n in key for n in _NOT_ITS_OWN)
+    }  # DINO's and ReSSL's are not called train_
+    parts = {
+        column.removeprefix("train_").removesuffix("_epoch"): entry.mean_series(column)
+        for column in sorted(columns)
     }
-    parts = {name: entry.mean_series(f"train_{name}_epoch") for name in sorted(names - set(_SHARED))}
     changing = {name: points for name, points in parts.items() if len({y for _, y in points}) > 1}
     return changing or parts
 
 
-def losses(own: dict[str, dict[str, Points]], styles: Styles, folder: Path) -> Figure:
+def losses(
+    own: dict[str, dict[str, Points]], styles: Styles, folder: Path, without: Sequence[str] = ()
+) -> Figure:
     """One panel a method: what it minimises, on its own scale."""
     columns = 3
     lines = math.ceil(len(own) / columns)
@@ -167,6 +174,7 @@ def losses(own: dict[str, dict[str, Points]], styles: Styles, folder: Path) -> F
         figure.supxlabel("epoch", fontsize=8)
         figure.supylabel("loss", fontsize=8)
         caption = "What each other method logs of its own loss, by epoch; scales differ and do not compare."
+        caption += f" Without a logged loss: {', '.join(without)}." if without else ""
         return finish(figure, folder, "losses", "The methods' own losses", caption)
 
 

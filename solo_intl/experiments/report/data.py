@@ -35,10 +35,13 @@ class Run:
         seed: its seed.
         accuracies: "knn" and "linear" in percent.
         final: the pre-training's final figures; empty for a reference.
-        parts: run folders of the pre-training, oldest first: each continues the one before.
+        parts: run folders of the pre-training, oldest first: each continues the one before. Empty for a
+            reference, and where they were removed.
         environment: versions, machine and date of the process that measured it.
         jobs: how many cells ran at a time; None in folders that did not record it.
         threads: threads of this cell; None in folders that did not record it.
+        layer: how the linear layer fitted its training images; empty in folders that did not record it.
+        settings: the configuration that the comparison gave.
     """
 
     folder: Path
@@ -49,6 +52,8 @@ class Run:
     environment: dict[str, Any]
     jobs: int | None = None
     threads: int | None = None
+    layer: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> list[dict[str, float]]:
@@ -63,8 +68,8 @@ class Run:
     @property
     def _before(self) -> list[dict[str, float]]:
         """The rows of all parts that are not the last one's."""
-        last = read_metrics(self.parts[-1])
-        return self.rows[: len(self.rows) - len(last)]
+        last = len(read_metrics(self.parts[-1])) if self.parts else 0
+        return self.rows[: len(self.rows) - last]
 
     def series(self, name: str, over: str = "epoch") -> Points:
         """(epochs or steps done, value) of one column."""
@@ -122,8 +127,10 @@ class Run:
 
     @property
     def config(self) -> str:
-        """The run's config.yaml; empty for a reference."""
-        return (self.parts[0] / "config.yaml").read_text() if self.parts else ""
+        """The run's config.yaml; where that was removed, what the comparison gave; empty for a reference."""
+        if self.parts:
+            return (self.parts[0] / "config.yaml").read_text()
+        return OmegaConf.to_yaml(OmegaConf.create(self.settings)) if self.final else ""
 
 
 @dataclass
@@ -232,8 +239,9 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
         before = _json(part / "environment.json").get("resumed_from")
         part = part.with_name(Path(before).parent.parent.name) if before else None
     final, here = result.get("pretraining") or {}, result.get("environment") or {}
-    shared = {"jobs": result.get("jobs"), "threads": result.get("threads")}
-    return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here, **shared)
+    more = {key: result.get(key) for key in ("jobs", "threads")}
+    more |= {key: result.get(key) or {} for key in ("layer", "settings")}
+    return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here, **more)
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from solo_intl.experiments.report.style import COLOURS, HIGHLIGHT, INK, MARKERS,
 IMAGES = 500  # t-SNE's time grows faster than their number
 CLASSES = 10  # the most that colours and marks can tell apart
 _PCA_FIRST = 50  # components that t-SNE starts from, as its authors advise
+_SPREAD = 1e-6  # of features at length 1: less than float16 tells apart
 _PALETTE = (HIGHLIGHT, *COLOURS[:5], INK, COLOURS[5])
 
 
@@ -29,13 +30,18 @@ def draw_maps(comparison: Comparison, folder: Path) -> list[Figure]:
 
 
 def project(features: Arrays) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """PCA and t-SNE of at most 500 images' features at length 1: each [k, 2], and their labels [k]."""
+    """PCA and t-SNE of at most 500 images' features at length 1: each [k, 2], and their labels [k].
+
+    Features that are all equal have no t-SNE: it would divide by their deviation.
+    """
     chosen = np.unique(np.linspace(0, len(features["x"]) - 1, IMAGES).round().astype(int))
     x = normalize(features["x"][chosen].astype(np.float64))
     components = PCA(min(_PCA_FIRST, *x.shape), random_state=0).fit_transform(x)
-    perplexity = min(30.0, (len(x) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(components)
-    return {"PCA": components[:, :2], "t-SNE": tsne}, features["y"][chosen]
+    maps = {"PCA": components[:, :2]}
+    if np.ptp(components[:, 0]) > _SPREAD:
+        perplexity = min(30.0, (len(x) - 1) / 3)
+        maps["t-SNE"] = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(components)
+    return maps, features["y"][chosen]
 
 
 def _map(name: str, run: Run, folder: Path) -> Figure:
@@ -43,7 +49,9 @@ def _map(name: str, run: Run, folder: Path) -> Figure:
     classes = np.unique(labels)
     shown = classes[:CLASSES]
     with canvas(1, 2, height=2.6) as (figure, panels):
-        for axes, (kind, points) in zip(panels, projections.items(), strict=True):
+        for axes in panels[len(projections) :]:
+            axes.set_axis_off()
+        for axes, (kind, points) in zip(panels, projections.items(), strict=False):
             axes.scatter(*points[~np.isin(labels, shown)].T, s=5, color="#8a8a8a", alpha=0.4, rasterized=True)
             for i, label in enumerate(shown):
                 axes.scatter(
@@ -74,5 +82,6 @@ def _map(name: str, run: Run, folder: Path) -> Figure:
             if len(classes) > CLASSES
             else ""
         )
-        caption = f"{len(labels)} validation images by class{more}; seed {run.seed}."
+        equal = "" if "t-SNE" in projections else " All features are equal: no t-SNE."
+        caption = f"{len(labels)} validation images by class{more}; seed {run.seed}.{equal}"
         return finish(figure, folder, f"map-{name.replace(' ', '-')}", name, caption)

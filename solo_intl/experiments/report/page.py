@@ -114,6 +114,7 @@ def _content(comparison: Comparison, rows: list[Row], sections: list[Section]) -
         "table": _table(comparison, rows),
         "conclusion": conclusion(rows),
         "caution": caution(rows),
+        "note": str(comparison.settings.get("note") or ""),
         "facts": _facts(comparison),
         "settings": [_settings(entry) for entry in comparison.methods],
         "failures": [(e.name, seed, text) for e in comparison.entries for seed, text in e.errors.items()],
@@ -165,6 +166,7 @@ def _facts(comparison: Comparison) -> dict[str, str]:
         facts[key] = _distinct(run.final[key] for run in runs if key in run.final)
     facts["backbone"] = _distinct(map(_network, configs))
     facts["batch"] = _distinct(cfg.optimizer.batch_size for cfg in configs)
+    facts["linear layer"] = _layer([run.layer for run in comparison.runs if run.layer])
     facts["training in all"] = f"{sum(run.hours for run in runs):.1f} h"
     machines = [run.environment.get("machine", {}) for run in comparison.runs]
     facts["machine"] = _distinct(
@@ -179,6 +181,16 @@ def _facts(comparison: Comparison) -> dict[str, str]:
         many = len(comparison.missing) > SHOWN
         facts["not finished yet"] = f"{len(comparison.missing)} cells" if many else names
     return {name: value for name, value in facts.items() if value}
+
+
+def _layer(fits: list[dict[str, Any]]) -> str:
+    """How long the linear layer was trained, and whether it fits what it was trained on."""
+    if not fits:
+        return ""
+    scores = sorted(fit["train_top1"] for fit in fits)
+    epochs, batches = (_distinct(fit[key] for fit in fits) for key in ("epochs", "batch_size"))
+    right = f"{scores[0]:.1f} to {scores[-1]:.1f} %"
+    return f"{epochs} epochs, batch {batches}; {right} of its training images right"
 
 
 def _distinct(values: Iterable[object]) -> str:

@@ -9,12 +9,13 @@ from statistics import mean, stdev
 import numpy as np
 from scipy import stats
 
+from solo_intl.experiments.grid import RAW
 from solo_intl.experiments.report.data import Comparison, Entry
 
 LEVEL = 0.05
 LABELS = ("supcon",)  # methods of solo-learn that pre-train with the labels
 LABELLED = "uses labels"
-INCOMPLETE = "incomplete"  # fewer seeds than others have finished: a lucky one must not win
+INCOMPLETE = "incomplete"  # fewer seeds than most others have finished: a lucky one must not win
 FEW = "fewer than two common seeds"  # why there is no test
 EQUAL = "the same difference at every seed, which leaves no variance"
 
@@ -51,13 +52,15 @@ class Row:
 def rank(comparison: Comparison) -> list[Row]:
     """Entries by mean linear accuracy, the best first; trained methods are tested against the first one.
 
-    Places are for methods with as many finished seeds as any has; those with fewer come last, without one.
+    Places are for methods with as many finished seeds as at least half of them have; those with fewer come
+    last, without one.
     Methods that pre-train with labels stand where their accuracy puts them, without a place and untested.
     """
     rows = sorted((_row(e) for e in comparison.entries if e.runs), key=lambda row: -row.linear[0])
     rivals = [row.entry for row in rows if row.entry.trained and row.entry.method not in LABELS]
-    most = max((len(entry.runs) for entry in rivals), default=0)
-    rows = [replace(row, mark=_mark(row.entry, most)) for row in rows]
+    counts = sorted((len(entry.runs) for entry in rivals), reverse=True)
+    usual = counts[(len(counts) - 1) // 2] if counts else 0
+    rows = [replace(row, mark=_mark(row.entry, usual)) for row in rows]
     rows.sort(key=lambda row: row.mark == INCOMPLETE)
     placed = [row.entry.name for row in rows if row.entry.trained and not row.mark]
     if not placed:
@@ -75,10 +78,10 @@ def rank(comparison: Comparison) -> list[Row]:
     return [done.get(row.entry.name, row) for row in rows]
 
 
-def _mark(entry: Entry, most: int) -> str:
+def _mark(entry: Entry, usual: int) -> str:
     if entry.trained and entry.method in LABELS:
         return LABELLED
-    return INCOMPLETE if entry.trained and len(entry.runs) < most else ""
+    return INCOMPLETE if entry.trained and len(entry.runs) < usual else ""
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -107,18 +110,46 @@ def conclusion(rows: Sequence[Row]) -> str:
         f"First by linear accuracy: {first.entry.name}, {show(first.linear)} % over {_count(seeds, 'seed')}."
     )
     others = [row for row in trained[1:] if row.adjusted is not None]
+    rest = [*_ahead(trained), *_ours(trained), *_beaten(rows)]
     if len(trained) == 1:
-        return said
+        return " ".join([said, *rest])
     untested = _reasons(trained[1:])
     if not others:
-        return " ".join([f"{said} No paired test over seeds ({untested}).", *_ours(trained)])
+        return " ".join([f"{said} No paired test over seeds ({untested}).", *rest])
     apart = [row.label for row in others if (row.adjusted or 0.0) < LEVEL]
     near = [row.label for row in others if (row.adjusted or 0.0) >= LEVEL]
     told = f"told apart from it at the 5 % level after Holm's correction: {', '.join(apart) or 'none'}"
-    rest = f"; not tested ({untested})" if untested else ""
+    why = f"; not tested ({untested})" if untested else ""
     count = _count(len(trained) - 1, "other")
-    all_told = f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{rest}."
-    return " ".join([all_told, *_ours(trained)])
+    all_told = f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{why}."
+    return " ".join([all_told, *rest])
+
+
+def _ahead(trained: Sequence[Row]) -> list[str]:
+    """Who has no place, and was better than the first where both have finished."""
+    found = [row for row in trained if row.mark == INCOMPLETE and (row.difference or 0.0) > 0]
+    names = ", ".join(f"{row.entry.name} ({row.difference:+.2f})" for row in found)
+    return (
+        [f"Ahead of it at the seeds that both have finished, but without a place: {names}."] if found else []
+    )
+
+
+def _beaten(rows: Sequence[Row]) -> list[str]:
+    """How many methods stay below what needs no training."""
+    trained = [row for row in rows if row.entry.trained]
+    said = []
+    for row in rows:
+        if row.entry.trained or not trained:
+            continue
+        below = [
+            sum(getattr(one, key)[0] < getattr(row, key)[0] for one in trained) for key in ("linear", "knn")
+        ]
+        name = "the raw pixels" if row.entry.name == RAW else "the untrained network"
+        said.append(
+            f"Below {name} are {below[0]} of {_count(len(trained), 'method')} by linear accuracy "
+            f"({show(row.linear)}), {below[1]} by 5-NN ({show(row.knn)})."
+        )
+    return said
 
 
 def _ours(trained: Sequence[Row]) -> list[str]:

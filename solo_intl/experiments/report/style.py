@@ -22,9 +22,9 @@ INK = "#1a1b1c"  # stands for the page's own text colour, which the page puts in
 HIGHLIGHT = "#D55E00"
 OURS = (HIGHLIGHT, "#B34700", "#F79A5E")  # INTL and its variants: one hue; their lines tell them apart
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#6048FC")
-# one more or fewer than colours, so that each method in turn has another line and the pair comes back late
+# the three counts have no common factor, two by two: who shares one look differs in the others, in grey print too
 LINES = ("-", "--", "-.", ":", (0, (5, 1.5, 1, 1.5, 1, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 WIDTH = 4.7  # inches: what a phone's column shows without making the text too small to read
 RC: Any = {
     "font.size": 9,
