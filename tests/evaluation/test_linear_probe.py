@@ -199,7 +199,7 @@ def test_one_epoch_and_few_classes() -> None:
         ({"epochs": True}, "^max_epochs: found True, accepted: an integer"),
         ({"epochs": "500"}, "^max_epochs: found '500', accepted: an integer"),
         ({"epochs": 2.5}, "^max_epochs: found 2.5, accepted: an integer"),
-        ({"batch_size": 0}, "^optimizer.batch_size: found 0, accepted: an integer of at least 1$"),
+        ({"batch_size": 0}, "^optimizer.batch_size: found 0, accepted: an integer of at least 1, or auto$"),
         ({"batch_size": "all"}, "^optimizer.batch_size: found 'all', accepted: .* at least 1, or auto$"),
         ({"batch_size": True}, "^optimizer.batch_size: found True"),
         ({"lr": 0.0}, "^optimizer.lr: found 0.0, accepted: a number above 0$"),

@@ -1,5 +1,5 @@
 """Claims about processes of their own: the exit code comes back, a signal's too; a process ends when the one
-that started it is killed, whatever it was doing."""
+that started it is killed, whatever it was doing; each sees a GPU of its own where there are several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from solo_intl.experiments.apart import run_apart
+import pytest
+
+from solo_intl.experiments.apart import own_gpu, run_apart
 
 PARENT = """
 import multiprocessing, threading, time
@@ -27,6 +29,36 @@ if __name__ == "__main__":
 def test_exit_code():
     assert run_apart(sys.exit, 3) == 3
     assert run_apart(signal.raise_signal, signal.SIGKILL) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "seen"),
+    [
+        (0, None, [None] * 3),
+        (1, None, [None] * 3),
+        (2, None, ["0", "1", "0"]),
+        (2, "5,3", ["5", "3", "5"]),
+        (3, "", ["0", "1", "2"]),
+    ],
+)
+def test_a_gpu_of_its_own(
+    count: int, given: str | None, seen: list[str | None], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)  # no machine of the suite has one
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert [own_gpu(place).get("CUDA_VISIBLE_DEVICES") for place in range(3)] == seen
+
+
+def test_environment_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("THERE_BEFORE", "old")
+    monkeypatch.delenv("NOT_BEFORE", raising=False)
+    command = f"printenv THERE_BEFORE NOT_BEFORE > {tmp_path / 'seen'}"
+    assert run_apart(os.system, command, environment={"THERE_BEFORE": "new", "NOT_BEFORE": "1"}) == 0
+    assert (tmp_path / "seen").read_text().split() == ["new", "1"]
+    assert os.environ["THERE_BEFORE"] == "old"
+    assert "NOT_BEFORE" not in os.environ
 
 
 def test_ends_with_its_parent(tmp_path: Path):

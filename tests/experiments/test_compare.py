@@ -1,13 +1,15 @@
 """Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation, in its own process;
 a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
-missing, and only evaluates a run that was killed after its training; the time left is that of the cells still
-to come; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may join,
-and results and report hold them all; other settings under one name, unknown methods, and a second
-command on one folder are refused; learning rates may be varied alike for all; it ends with a report."""
+missing, goes on with what was killed in training, and only evaluates what was killed after it; it speaks
+while no cell ends; every line a cell prints is headed by its name, and shows its loss; more methods and
+seeds may join, and results and report hold them all; other settings under one name, unknown methods, and
+a second command on one folder are refused; learning rates may be varied alike for all; it ends with a report.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from solo_intl.cli import main
 from solo_intl.errors import UserError
 from solo_intl.experiments import compare as comparing
 from solo_intl.experiments.cell import device_of
-from solo_intl.experiments.grid import RAW, UNTRAINED, Cell, cells_of, open_folder
+from solo_intl.experiments.grid import RAW, UNTRAINED, cells_of, open_folder
 from solo_intl.experiments.report.data import read_comparison
 
 TINY = (
@@ -58,6 +60,7 @@ def test_every_cell_is_measured_or_says_why_not(folder: Path):
         assert set(cell["accuracies"]) == {"knn", "linear"}
         assert all(0 <= value <= 100 for value in cell["accuracies"].values())
     assert found["simsiam"][0]["pretraining"]["steps"] == 2
+    assert found["simsiam"][0]["layer"].keys() == {"train_top1", "train_loss", "epochs", "batch_size"}
     assert "optimizer.batch_size: found 32, accepted by wmse" in found["wmse"][0]["error"]
     assert found["simsiam"][0]["jobs"] == 2
     run = folder / "compare" / "tiny" / "cells" / "simsiam" / "seed0" / found["simsiam"][0]["run"]
@@ -82,7 +85,10 @@ def test_a_report_even_if_every_method_failed(folder: Path, tmp_path: Path):
     assert "optimizer.batch_size: found 32" in (place / "report" / "report.html").read_text()
 
 
-def test_goes_on_where_it_stood(folder: Path, capfd: pytest.CaptureFixture[str]):
+def test_goes_on_where_it_stood(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(comparing, "QUIET", 0.5)
     cells = folder / "compare" / "tiny" / "cells"
     (cells / "simsiam" / "seed0" / "result.json").unlink()  # killed after pre-training, while it was judged
     (checkpoint,) = cells.glob("simsiam/seed0/pretrain/*/checkpoints/last.ckpt")
@@ -97,12 +103,34 @@ def test_goes_on_where_it_stood(folder: Path, capfd: pytest.CaptureFixture[str])
     (simsiam,) = results(folder)["simsiam"]
     assert simsiam["seconds"] >= simsiam["pretraining"]["seconds"]
     shown = capfd.readouterr().out
-    assert "5 cells, 2 finished before" in shown
+    assert "5 cells, 2 finished before; " in shown
+    assert re.search(r"\[2/5\] at work: simsiam, seed 0; wmse, seed 0, (time|about) .*left", shown)
     assert "[3/5] " in shown
     assert "[5/5] " in shown
     (line,) = [line for line in shown.splitlines() if "epoch 1/1" in line]
     assert line.startswith("barlow_twins, seed 0: epoch 1/1  train_barlow_loss ")
     assert "accuracies" in results(folder)["barlow_twins"][0]
+
+
+def test_goes_on_in_the_middle_of_a_cell(tmp_path: Path):
+    """Killed outright; the cell's second run goes on after the epoch that the first had done last."""
+    command = [sys.executable, "-m", "solo_intl.cli", "compare", "--config-name", "digits", "name=killed"]
+    command += [*TINY, "methods=[simsiam]", "++overrides.max_epochs=6", "jobs=1", "report=false"]
+    command += [f"checkpoint.dir={tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert any("simsiam, seed 0: epoch 2/6" in line for line in killed.stdout)
+        killed.kill()
+        killed.stdout.read()  # to its end, which is that of the cell's process too
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "3 cells, 2 finished before; about 1 min left" in done.stdout
+    assert "simsiam, seed 0: solo-intl pretrain: auto_resume continues" in done.stdout
+    assert "epoch 1/6" not in done.stdout
+    (run,) = next(e for e in read_comparison(tmp_path / "compare" / "killed").entries if e.trained).runs
+    assert len(run.parts) == 2
+    assert [epoch for epoch, _ in run.series("seconds")] == list(range(1, 7))
+    assert run.final["steps"] == 12
 
 
 def test_parts_of_a_grid_are_one_comparison(folder: Path):
@@ -126,29 +154,6 @@ def test_parts_of_a_grid_are_one_comparison(folder: Path):
     assert (kept.rates, kept.methods[-1], kept.rows[-1]) == ([0.5, 1], "vicreg", "vicreg-x0.5")
     assert ("vicreg-x0.5", 1) in read_comparison(place).missing
     assert ("simsiam-x0.5", 0) not in read_comparison(place).missing  # nobody asked for it
-
-
-def test_time_left(tmp_path: Path):
-    def cell(name: str, seconds: float | None) -> Cell:
-        place = tmp_path / name / str(len(grid))
-        if seconds is not None:
-            place.mkdir(parents=True)
-            (place / "result.json").write_text(json.dumps({"seconds": seconds, "accuracies": {}}))
-        return Cell(name, OmegaConf.create({"checkpoint": {"dir": str(place)}}))
-
-    grid: list[Cell] = []
-    grid.append(cell("raw pixels", 2))
-    byol, byol_again, swav = cell("byol", None), cell("byol", None), cell("swav", None)
-    assert comparing.seconds_left(grid, [byol, swav], {}, 1) is None  # raw pixels tell nothing of a method
-    grid += [cell("byol", 100), cell("vicreg", 300)]
-    waiting = [byol, byol_again, swav]
-    assert comparing.seconds_left(grid, waiting, {}, 1) == 100 + 100 + 200
-    other_rate = Cell("byol-x3", byol.cfg, "byol")
-    assert comparing.seconds_left(grid, [other_rate], {}, 1) == 100
-    assert comparing.seconds_left([Cell("byol-x3", grid[1].cfg, "byol"), grid[2]], [byol], {}, 1) == 100
-    assert comparing.seconds_left(grid, waiting, {byol.folder: 40, swav.folder: 500}, 1) == 60 + 60
-    assert comparing.seconds_left(grid, [byol, swav], {}, 2) == 200  # one cell cannot be shared
-    assert comparing.seconds_left(grid, [], {}, 2) == 0
 
 
 def test_other_settings_need_another_name(folder: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,7 +1,7 @@
 """Claims about the ranking, on scores made up for it: the paired test and Holm's correction are SciPy's and
 the ones done by hand; where there is no test, the reason is the right one; a method with fewer seeds than
-others, or one that pre-trains with labels, has no place; it is said where INTL stands,
-and what the test cannot say."""
+most others, or one that pre-trains with labels, has no place; it is said where INTL stands,
+how many methods stay below what needs no training, and what the test cannot say."""
 
 from __future__ import annotations
 
@@ -84,6 +84,41 @@ def test_a_lucky_seed_is_not_first():
     assert said.startswith("First by linear accuracy: a, 85.00")
     assert "not tested (fewer than two common seeds: b (incomplete))" in said
     assert rows["b"].label == "b (incomplete)"
+
+
+def test_one_seed_ahead_of_the_grid_is_not_first_either():
+    """As in a grid that is filled seed by seed: the first method of the list has done one more."""
+    rows = ranked({"intl": {0: 70, 1: 72}, "a": {0: 90}, "b": {0: 80}})
+    assert [(name, row.place, row.mark) for name, row in rows.items()] == [
+        ("a", 1, ""),
+        ("b", 2, ""),
+        ("intl", 3, ""),
+    ]
+    assert rows["intl"].difference == pytest.approx(-20)
+    rows = ranked({"intl": {0: 70, 1: 72}, "a": {0: 90}})  # as many have two seeds as have one
+    assert [(name, row.mark) for name, row in rows.items()] == [("intl", ""), ("a", "incomplete")]
+    assert "Ahead of it at the seeds that both have finished, but without a place: a (+20.00)." in conclusion(
+        list(rows.values())
+    )
+
+
+def test_what_needs_no_training_is_in_the_lead():
+    scores = {
+        "raw pixels": {0: 85, 1: 87},
+        "untrained": {0: 40, 1: 40},
+        "a": {0: 90, 1: 88},
+        "b": {0: 30, 1: 86},
+    }
+    made = comparison(scores)
+    for entry in made.entries:
+        for run in entry.runs:
+            run.accuracies["knn"] = {"raw pixels": 80.0, "untrained": 20.0}.get(entry.name, 50.0)
+    said = conclusion(rank(made))
+    below = "Below the {} are {} of 2 methods by linear accuracy ({}), {} by 5-NN ({})."
+    pixels = below.format("raw pixels", 1, "86.00 ± 1.41", 2, "80.00 ± 0.00")
+    assert said.endswith(
+        pixels + " " + below.format("untrained network", 0, "40.00 ± 0.00", 0, "20.00 ± 0.00")
+    )
 
 
 def test_labels_take_no_place_and_no_test(tmp_path: Path):

@@ -32,6 +32,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 TITLES = [title for title, _, _ in spectra._MEASURES.values()]
 SETTINGS = {
     "name": "tiny",
+    "note": "Made to be read.",
     "pretrain": "pretrain/digits",
     "methods": ["intl", "simclr"],
     "seeds": [0, 1],
@@ -152,6 +153,12 @@ def test_what_a_reader_must_know_of_it(folder: Path, page: str):
     assert "<dt>not finished yet</dt><dd>raw pixels 1, untrained 1</dd>" in page
     assert "<dt>backbone</dt><dd>resnet18, 3x3 stem of stride 2</dd>" in page
     assert "<dt>batch</dt><dd>32</dd>" in page
+    assert re.search(
+        r"<dt>linear layer</dt><dd>500 epochs, batch 32; [\d.]+ to [\d.]+ % of its training", page
+    )
+    assert '<p class="note">Made to be read.</p>' in page
+    assert "Made to be read." in (folder / "report" / "report.md").read_text()
+    assert "Below the raw pixels are" in page
     comparison = read_comparison(folder)
     lines = {line["name"]: line for line in _table(comparison, rank(comparison))}
     assert sorted(lines[name]["place"] for name in ("intl", "simclr")) == ["1", "2"]
@@ -183,6 +190,24 @@ def test_parts_without_material_are_named(folder: Path, tmp_path: Path):
     page = (old / "report" / "report.html").read_text()
     for reason in ("No run was monitored", "No cell kept its validation features", "No run kept the views"):
         assert reason in page
+
+
+def test_run_folders_that_were_removed(folder: Path, tmp_path: Path):
+    """To free the disk, say: what result.json keeps is still shown."""
+    old = shutil.copytree(folder, tmp_path / "old", ignore=shutil.ignore_patterns("pretrain", "report"))
+    for cell in grid.cells_of(OmegaConf.create({**SETTINGS, "checkpoint": {"dir": str(tmp_path)}}), old):
+        file = cell.folder / "result.json"
+        if file.is_file():  # as compare itself writes it
+            write_json(file, {**json.loads(file.read_text()), "settings": cell.settings})
+    assert main(["report", str(old)]) == 0
+    page = (old / "report" / "report.html").read_text()
+    assert "proj_output_dim: 1024" in page
+    assert "<dt>batch</dt><dd>32</dd>" in page
+    rows = {row.entry.name: row for row in rank(read_comparison(old))}
+    assert (
+        rows["intl"].linear == {row.entry.name: row for row in rank(read_comparison(folder))}["intl"].linear
+    )
+    assert (rows["intl"].seconds_per_epoch or 0) > 0
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")

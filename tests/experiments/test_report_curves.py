@@ -3,11 +3,12 @@ part of a loss that never changes is left out, unless nothing else is logged; al
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from solo_intl.experiments.report.curves import _validated, own_losses
+from solo_intl.experiments.report.curves import _validated, draw_losses, own_losses
 from solo_intl.experiments.report.data import Comparison, Entry, Run
 from solo_intl.experiments.report.spectra import alarms
 
@@ -50,6 +51,22 @@ def test_a_loss_that_never_changes_is_drawn(tmp_path: Path):
     """A collapsed SimSiam's stays at -1."""
     entry = logged(tmp_path, "epoch,step,train_neg_cos_sim_epoch\n0,1,-1\n1,3,-1\n")
     assert own_losses(entry) == {"neg_cos_sim": [(1, -1), (2, -1)]}
+
+
+def test_losses_by_what_methods_call_them(tmp_path: Path):
+    """DINO's lacks the train_; neither the classifier's loss is drawn nor what is no loss."""
+    columns = "dino_loss_epoch,train_class_loss_epoch,train_nn_acc_epoch,train_z_std_epoch,val_loss_epoch"
+    entry = logged(tmp_path, f"epoch,step,{columns}\n0,1,5.5,3,0.1,0.2,9\n1,3,5.4,2,0.2,0.3,8\n")
+    assert own_losses(entry) == {"dino_loss": [(1, 5.5), (2, 5.4)]}
+
+
+def test_a_method_without_a_loss_is_named(tmp_path: Path):
+    entries = []
+    for name, column in (("a", "train_nce_loss_epoch"), ("b", "train_acc1_epoch")):
+        (tmp_path / name).mkdir()
+        entries.append(replace(logged(tmp_path / name, f"epoch,step,{column}\n0,1,2\n1,3,1\n"), name=name))
+    (drawn,) = draw_losses(Comparison(tmp_path, {}, entries, []), tmp_path)
+    assert drawn.caption.endswith("Without a logged loss: b.")
 
 
 def watched(name: str, *steps: int | None) -> Entry:

@@ -1,5 +1,5 @@
 """Claims about the report's pictures: neighbours are the nearest by cosine, of other images; views made in
-different ways are shown apart, in the order of their numbers."""
+different ways are shown apart, in the order of their numbers; features without any spread are drawn too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from solo_intl.experiments.report import pictures
+from solo_intl.experiments.report import maps, pictures
 from solo_intl.experiments.report.data import Comparison, Entry, Run
 
 CONFIG = """
@@ -40,6 +40,17 @@ def test_views_by_their_making_and_in_order(tmp_path: Path, monkeypatch: pytest.
         row = np.asarray(sheet.convert("L"))[side // 2]
     shown = [int(row[n * (side + gap) + 3 * gap + edge + 5]) for n in range(1, COUNT + 1)]
     assert shown == [20 * n for n in range(COUNT)]
+
+
+def test_features_that_are_all_equal_have_a_map(tmp_path: Path):
+    """A dead network's: t-SNE would divide by their deviation, and never come back."""
+    run = Run(tmp_path, 0, {"knn": 1.0, "linear": 1.0}, {}, (), {})
+    vars(run)["features"] = {"x": np.full((20, 4), 0.5, np.float16), "y": np.arange(20) % 3}
+    (drawn,) = maps.draw_maps(Comparison(tmp_path, {}, [Entry("a", [run])], []), tmp_path)
+    assert drawn.caption.endswith("All features are equal: no t-SNE.")
+    run.features["x"][:10] = 0.25, 1, 0, 0
+    (drawn,) = maps.draw_maps(Comparison(tmp_path, {}, [Entry("a", [run])], []), tmp_path)
+    assert "t-SNE" not in drawn.caption
 
 
 def test_neighbours_are_the_nearest():

@@ -46,6 +46,7 @@ EXPECTED = {
     *(f"pretrain/imagenet/intl_multicrop_{epochs}ep.yaml" for epochs in (100, 200, 400)),
     *(f"pretrain/imagenet/intl_ema_multicrop_{epochs}ep.yaml" for epochs in (100, 200, 400, 800)),
     *(f"pretrain/fashion-mnist/intl_{form}.yaml" for form in ("ema", "multicrop", "ema_multicrop")),
+    "pretrain/digits/intl_ema.yaml",
     *(f"pretrain/{dataset}/intl_batched.yaml" for dataset in ("digits", "fashion-mnist")),
     *(f"linear/{dataset}/intl.yaml" for dataset in (*DATASETS, "imagenet")),
     "linear/imagenet/intl_ema_multicrop.yaml",

@@ -32,16 +32,16 @@ def draw_maps(comparison: Comparison, folder: Path) -> list[Figure]:
 def project(features: Arrays) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """PCA and t-SNE of at most 500 images' features at length 1: each [k, 2], and their labels [k].
 
-    Features that are all equal have no t-SNE: it would divide by their deviation.
+    Features that are all equal are one point, and have no t-SNE: it would divide by their deviation.
     """
     chosen = np.unique(np.linspace(0, len(features["x"]) - 1, IMAGES).round().astype(int))
     x = normalize(features["x"][chosen].astype(np.float64))
+    if np.ptp(x, axis=0).max() < _SPREAD:
+        return {"PCA": np.zeros((len(x), 2))}, features["y"][chosen]
     components = PCA(min(_PCA_FIRST, *x.shape), random_state=0).fit_transform(x)
-    maps = {"PCA": components[:, :2]}
-    if np.ptp(components[:, 0]) > _SPREAD:
-        perplexity = min(30.0, (len(x) - 1) / 3)
-        maps["t-SNE"] = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(components)
-    return maps, features["y"][chosen]
+    perplexity = min(30.0, (len(x) - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(components)
+    return {"PCA": components[:, :2], "t-SNE": tsne}, features["y"][chosen]
 
 
 def _map(name: str, run: Run, folder: Path) -> Figure:

@@ -20,9 +20,9 @@ from matplotlib.ticker import MaxNLocator
 INK = "#1a1b1c"  # stands for the page's own text colour, which the page puts in its place
 # Okabe and Ito, with a violet for the yellow that no white page shows; vermilion is kept for INTL
 HIGHLIGHT = "#D55E00"
-OURS = (HIGHLIGHT, "#B34700", "#F79A5E")  # INTL and its variants: one hue; their lines tell them apart
+OURS = (HIGHLIGHT, "#B34700", "#995C2E")  # INTL and its variants: one hue; their lines tell them apart
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#6048FC")
-# the three counts have no common factor, two by two: who shares one look differs in the others, in grey print too
+# no two of the three counts share a factor: who shares one look differs in the others, in grey print too
 LINES = ("-", "--", "-.", ":", (0, (5, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 WIDTH = 4.7  # inches: what a phone's column shows without making the text too small to read
@@ -74,8 +74,9 @@ class Styles:
             i = ours.index(name)
             look = {"color": OURS[i % len(OURS)], "linewidth": 2.2, "zorder": 3}
         else:
-            i = sorted(set(self.names) - set(ours)).index(name) + 1  # INTL's line is the whole one
-            look = {"color": COLOURS[(i - 1) % len(COLOURS)], "linewidth": 1.3, "zorder": 2}
+            place = sorted(set(self.names) - set(ours)).index(name)
+            i = place + max(1, len(ours))  # INTL's line is the whole one
+            look = {"color": COLOURS[place % len(COLOURS)], "linewidth": 1.3, "zorder": 2}
         marks = {
             "linestyle": LINES[i % len(LINES)],
             "marker": MARKERS[i % len(MARKERS)],
