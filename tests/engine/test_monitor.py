@@ -123,6 +123,19 @@ def test_a_collapsing_run_is_warned_of_once(tmp_path: Path, reason: str):
     assert f"step {kept['step']}: {kept['reason']};" in alarms[0]
 
 
+def test_a_run_that_diverges_is_warned_of_once(tmp_path: Path):
+    """Its first step takes the weights to where their squares overflow."""
+    place, final, alarms = run(
+        tmp_path, "vicreg", *SMALL, "optimizer.lr=1e30", "max_epochs=2", "monitor.every_n_steps=1"
+    )
+    assert len(alarms) == 1
+    assert "step 1: embeddings are not finite;" in alarms[0]
+    assert final["spectrum"]["warned"] == {"step": 1, "reason": "embeddings are not finite"}
+    with np.load(place / "spectrum.npz") as spectrum:
+        assert spectrum["step"].tolist() == [0]
+        assert all(np.isfinite(spectrum[name]).all() for name in ("eigenvalues", "std", "effective_rank"))
+
+
 @pytest.fixture
 def not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     """Embeddings that the monitor catches hold an infinity in one element."""
