@@ -70,8 +70,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     open_folder(folder, cfg, cells)
     missing = [cell for cell in cells if not cell.finished]
-    left = span(seconds_left(cells, missing, {}, int(cfg.jobs)))
-    print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before; {left}")
+    left = f"; {span(seconds_left(cells, missing, {}, int(cfg.jobs)))}" if missing else ""
+    print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before{left}")
     _run_all(folder, cells, missing, int(cfg.jobs))
     results = _write_results(folder, cells)
     columns = ("features", "5-NN", "linear", "s a seed")
@@ -110,7 +110,7 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
             write_json(cell.folder / RESULT, {"error": f"the process ended with code {code}"})
 
     def say(what: str, waiting: Sequence[Cell]) -> None:
-        spent = {place: time.perf_counter() - since for place, since in begun.items()}
+        spent = {place: time.perf_counter() - since for place, since in begun.copy().items()}
         left = span(seconds_left(cells, waiting, spent, jobs))
         print(f"[{len(cells) - len(waiting)}/{len(cells)}] {what}, {left}", flush=True)
 
