@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
@@ -12,7 +13,6 @@ from typing import Any, TextIO
 import torch
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-_starting = threading.Lock()
 
 
 def own_gpu(place: int) -> dict[str, str]:
@@ -31,23 +31,19 @@ def run_apart(
     """Call ``target`` in a fresh process and wait; its exit code, -n when signal n ended it.
 
     Killing this process ends the other one too: the same command, given again, would meet it at work.
-    ``environment`` is the process's beside this one's, from its first import on.
+    ``environment`` joins the process's own before it imports ``target``.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_guarded, args=(target, arguments))
-    with _starting:  # a child takes the environment that its parent has at that moment
-        before = {name: os.environ.get(name) for name in environment or {}}
-        os.environ.update(environment or {})
-        try:
-            process.start()
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
+    call = pickle.dumps((target, arguments))
+    process = multiprocessing.get_context("spawn").Process(target=_guarded, args=(call, environment or {}))
+    process.start()
     process.join()
     return process.exitcode
 
 
-def _guarded(target: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+def _guarded(call: bytes, environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    target, arguments = pickle.loads(call)
     target(*arguments)
 
 

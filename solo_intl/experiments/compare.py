@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import statistics
@@ -30,7 +29,7 @@ from solo_intl.errors import UserError
 from solo_intl.experiments.apart import Named, end_all, own_gpu, run_apart
 from solo_intl.experiments.budget import within_minutes
 from solo_intl.experiments.cell import device_of, judge, judge_pretrained, judge_untrained, raw_pixels
-from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of, open_folder
+from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of, open_folder, read_result
 from solo_intl.experiments.progress import outcome, seconds_left, span, title
 from solo_intl.experiments.report import write_report
 from solo_intl.register import register
@@ -94,17 +93,17 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
     threads = max(1, _processors() // jobs)
     begun: dict[Path, float] = {}
     stop = threading.Event()
-    places: SimpleQueue[int] = SimpleQueue()
+    gpus: SimpleQueue[dict[str, str]] = SimpleQueue()
     for place in range(jobs):
-        places.put(place)
+        gpus.put(own_gpu(place))
 
     def start(cell: Cell) -> None:
         begun[cell.folder] = time.perf_counter()
         (cell.folder / RESULT).unlink(missing_ok=True)  # of an attempt that failed
-        place = places.get()
-        own = {} if isinstance(host.plain(cell.cfg.get("devices")), list) else own_gpu(place)
-        code = run_apart(_run_cell, cell, threads, jobs, environment=own)
-        places.put(place)
+        gpu = gpus.get()
+        chosen = isinstance(host.plain(cell.cfg.get("devices")), list)  # by the user, among all
+        code = run_apart(_run_cell, cell, threads, jobs, environment={} if chosen else gpu)
+        gpus.put(gpu)
         if not cell.result and not stop.is_set():
             cell.folder.mkdir(parents=True, exist_ok=True)
             write_json(cell.folder / RESULT, {"error": f"the process ended with code {code}"})
@@ -173,7 +172,9 @@ def _write_results(folder: Path, cells: Sequence[Cell]) -> dict[str, list[dict[s
     results: dict[str, list[dict[str, Any]]] = {}
     for place, name in names.items():
         for file in place.glob(f"seed*/{RESULT}"):
-            found = json.loads(file.read_text())
+            found = read_result(file)
+            if not found:
+                continue
             found.pop("settings", None)  # of the run, with what it left out, are in its folder's config.yaml
             found.pop("traceback", None)
             here = found.pop("environment", {})  # cells may come from several days and versions

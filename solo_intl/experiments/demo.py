@@ -72,13 +72,15 @@ def demo(arguments: Sequence[str]) -> Path:
 
     raw = raw_pixels(cfg)
     results: dict[str, list[dict[str, float]]] = {name: [] for name in NETWORKS}
+    layers: dict[str, list[dict[str, Any]]] = {name: [] for name in NETWORKS}
     runs = []
     for seed in range(options["seeds"]):
         cfg.seed, cfg.name = seed, f"intl-{options['config']}-seed{seed}"
-        results["raw pixels"].append(judge(*raw, seed, device=device_of(cfg)).accuracies)
-        results["untrained ResNet-18"].append(judge_untrained(cfg).accuracies)
         judged, run, final, _ = judge_pretrained(cfg)
-        results["INTL ResNet-18"].append(judged.accuracies)
+        everything = (judge(*raw, seed, device=device_of(cfg)), judge_untrained(cfg), judged)
+        for name, found in zip(NETWORKS, everything, strict=True):
+            results[name].append(found.accuracies)
+            layers[name].append(found.layer)
         runs.append({"folder": run.name, "seconds": final["seconds"], "epochs": final["epochs"]})
 
     rows = [_row(name, results[name]) for name in NETWORKS]
@@ -89,7 +91,7 @@ def demo(arguments: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     figure = demo_figure(results, folder / "pretrain", folder / "demo.png", title)
     seconds = time.perf_counter() - started
-    record = {"split": split, "results": results, "runs": runs, "seconds": round(seconds, 1)}
+    record = {"split": split, "results": results, "layer": layers, "runs": runs, "seconds": round(seconds, 1)}
     write_json(folder / "results.json", {**record, "environment": environment()})
     print(f"{seconds:.0f} s in all; figure: {figure}; results: {folder / 'results.json'}")
     return folder

@@ -51,13 +51,21 @@ class Cell:
     @property
     def result(self) -> dict[str, Any]:
         """What the cell wrote; empty if it has not ended."""
-        file = self.folder / RESULT
-        return json.loads(file.read_text()) if file.is_file() else {}
+        return read_result(self.folder / RESULT)
 
     @property
     def finished(self) -> bool:
         """Failed cells are tried again."""
-        return bool(self.result) and "error" not in self.result
+        result = self.result
+        return bool(result) and "error" not in result
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """What a cell wrote; empty if it has not ended, or is just being tried again."""
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
 
 
 def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
@@ -206,8 +214,14 @@ def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
 
 
 def _refuse_others(cell: Cell) -> None:
-    """The method's file may have been changed since the cell was measured."""
-    before = cell.result.get("settings") if cell.finished else None
+    """The method's file, or the protocol, may have been changed since the cell was measured."""
+    result = cell.result if cell.finished else {}
+    if result and "layer" not in result:
+        raise UserError(
+            f"{cell.folder / RESULT}: found no layer (an older version trained the linear layer in other batches); "
+            "accepted: a new name, or no such file (then the cell is judged again, not trained)"
+        )
+    before = result.get("settings")
     if before is None or before == cell.settings:
         return
     then, now = _flat(before), _flat(cell.settings)

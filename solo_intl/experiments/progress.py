@@ -50,7 +50,9 @@ def seconds_left(
             whole, done, age = training[cell.folder]
             left.append(max(0.0, whole + after - done - min(age, spent.get(cell.folder, 0.0))))
             continue
-        known = took.get(cell.file or cell.name) or ([60 * cell.minutes + after] if cell.minutes else methods)
+        known = took.get(cell.file or cell.name) or (
+            [60 * cell.minutes + after] if cell.file and cell.minutes else methods
+        )
         if not known:
             return None
         left.append(max(0.0, statistics.mean(known) - spent.get(cell.folder, 0.0)))
@@ -69,6 +71,8 @@ def _training(cell: Cell) -> tuple[float, float, float] | None:
                 last["seconds"] * (rows[-1]["step"] + 1) / (last["step"] + 1)
             )  # rows come within epochs too
             whole = last["seconds"] * max(1.0, _epochs(cell) / (last["epoch"] + 1))
+            if cell.minutes:
+                whole = min(whole, 60 * cell.minutes)
             return whole, min(whole, done), max(0.0, time.time() - file.stat().st_mtime)
     return None
 

@@ -136,7 +136,7 @@ def train(settings: DictConfig, loss_of: Loss, iterations: int, seed: int) -> di
         loss.backward()
         optimizer.step()
         schedule.step()
-    return {**record, "accuracies": judge_network(cfg, backbone.eval().to("cpu")).accuracies}
+    return {**record, **judge_network(cfg, backbone.eval().to("cpu"))._asdict()}
 
 
 def _batches(cfg: DictConfig, settings: DictConfig, seed: int) -> Iterator[list[Tensor]]:

@@ -41,7 +41,8 @@ def draw_losses(comparison: Comparison, folder: Path) -> list[Figure]:
     intl = [entry for entry in comparison.methods if entry.mean_series("train_trace_excess_epoch")]
     figures = [intl_parts(entry, folder) for entry in intl]
     own = {entry.name: found for entry in comparison.methods if (found := own_losses(entry))}
-    without = [entry.name for entry in comparison.methods if entry.name not in own and entry not in intl]
+    logged = [entry for entry in comparison.methods if any(run.rows for run in entry.runs)]
+    without = [entry.name for entry in logged if entry.name not in own and entry not in intl]
     return [*figures, losses(own, styles, folder, without)] if own else figures
 
 

@@ -94,7 +94,9 @@ class Run:
         recorded = self.series("seconds")
         if recorded:
             return recorded[-1][1] / recorded[-1][0]
-        # the final figures are those of the last part alone
+        if self.final.get("metrics", {}).get("seconds"):  # over all parts, though their folders were removed
+            return float(self.final["metrics"]["seconds"]) / int(self.final["epochs"])
+        # the other final figures are those of the last part alone
         before = max((row["epoch"] + 1 for row in self._before if "epoch" in row), default=0)
         return float(self.final["seconds"]) / max(1, int(self.final["epochs"]) - before)
 

@@ -69,9 +69,11 @@ def write_pages(folder: Path) -> Path:
 
 
 def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Section]:
-    off = "No run was monitored (monitor.every_n_steps was 0, or the cells are older than the monitor)."
-    kept = "No cell kept its validation features: they are older than this part of the report."
-    seen = "No run kept the views it saw: they are older than this part of the report."
+    off = "No run was monitored (monitor.every_n_steps was 0), or the run folders were removed."
+    kept = (
+        "No cell kept its validation features: they are older than this part of the report, or were removed."
+    )
+    seen = "No run kept the views it saw: they are older than this part of the report, or were removed."
     return [
         Section("ranking", "Ranking", "", draw_ranking(rows, folder)),
         Section("accuracy", "Accuracy", "", draw_accuracy(comparison, folder)),
@@ -116,7 +118,7 @@ def _content(comparison: Comparison, rows: list[Row], sections: list[Section]) -
         "caution": caution(rows),
         "note": str(comparison.settings.get("note") or ""),
         "facts": _facts(comparison),
-        "settings": [_settings(entry) for entry in comparison.methods],
+        "settings": [_settings(entry) for entry in comparison.methods if entry.runs[0].config],
         "failures": [(e.name, seed, text) for e in comparison.entries for seed, text in e.errors.items()],
         "configs": [(entry.name, entry.runs[0].config) for entry in comparison.methods],
         "comparison_yaml": OmegaConf.to_yaml(OmegaConf.create(comparison.settings)),
@@ -159,7 +161,7 @@ def _table(comparison: Comparison, rows: list[Row]) -> list[dict[str, str]]:
 
 def _facts(comparison: Comparison) -> dict[str, str]:
     runs = [run for entry in comparison.methods for run in entry.runs]
-    configs: list[Any] = [OmegaConf.create(run.config) for run in runs]
+    configs: list[Any] = [OmegaConf.create(run.config) for run in runs if run.config]
     files = {split_row(entry.name)[0] for entry in comparison.methods}
     facts = {"seeds": _distinct(comparison.seeds), "methods": str(len(files))}
     for key in ("dataset", "epochs", "steps", "precision"):
