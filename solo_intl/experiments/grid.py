@@ -218,8 +218,8 @@ def _refuse_others(cell: Cell) -> None:
     result = cell.result if cell.finished else {}
     if result and "layer" not in result:
         raise UserError(
-            f"{cell.folder / RESULT}: found no layer (an older version trained the linear layer in other batches); "
-            "accepted: a new name, or no such file (then the cell is judged again, not trained)"
+            f"{cell.folder / RESULT}: found no layer (an older version trained the linear layer in other "
+            "batches); accepted: a new name, or no such file (the cell is judged again, not trained)"
         )
     before = result.get("settings")
     if before is None or before == cell.settings:

@@ -31,7 +31,7 @@ def seconds_left(
         jobs: cells at a time.
 
     Returns:
-        Seconds; None while nothing is known of a method: raw pixels and the untrained network take far less.
+        Seconds; None while nothing is known of a method.
     """
     judging = [float(cell.result["seconds"]) for cell in cells if cell.finished and cell.name == UNTRAINED]
     after = statistics.mean(judging) if judging else 0.0
@@ -50,9 +50,11 @@ def seconds_left(
             whole, done, age = training[cell.folder]
             left.append(max(0.0, whole + after - done - min(age, spent.get(cell.folder, 0.0))))
             continue
-        known = took.get(cell.file or cell.name) or (
-            [60 * cell.minutes + after] if cell.file and cell.minutes else methods
-        )
+        known = took.get(cell.file or cell.name)
+        if not known and cell.name in (RAW, UNTRAINED):
+            known = [0.0]  # far less than any method
+        elif not known:
+            known = [60 * cell.minutes + after] if cell.minutes else methods
         if not known:
             return None
         left.append(max(0.0, statistics.mean(known) - spent.get(cell.folder, 0.0)))

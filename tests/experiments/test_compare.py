@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,20 @@ def test_a_methods_file_changed_meanwhile(folder: Path):
         open_folder(place, cfg, cells)
 
 
+def test_cells_that_were_judged_otherwise_do_not_join(folder: Path, tmp_path: Path):
+    place = Path(shutil.copytree(folder / "compare" / "tiny", tmp_path / "compare" / "tiny"))
+    cfg = OmegaConf.load(place / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    (file,) = place.glob("cells/raw-pixels/seed0/result.json")
+    kept = json.loads(file.read_text())
+    del kept["layer"]
+    file.write_text(json.dumps(kept))
+    with pytest.raises(UserError, match=r"raw-pixels/seed0/result.json: found no layer .*judged again"):
+        open_folder(place, cfg, list(cells_of(cfg, place)))
+    file.unlink()
+    open_folder(place, cfg, list(cells_of(cfg, place)))
+
+
 def test_each_cell_has_a_folder_of_its_own(tmp_path: Path):
     cfg = OmegaConf.create({"pretrain": "pretrain/digits", "methods": ["byol", "byol"], "seeds": [1, 0, 1]})
     folders = [cell.folder for cell in cells_of(cfg, tmp_path)]
@@ -207,6 +222,31 @@ def test_a_cell_is_judged_where_it_trained(devices: object, found: str, monkeypa
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # no machine of the suite has one
     assert device_of(OmegaConf.create({"devices": devices, "accelerator": "auto"})) == found
     assert device_of(OmegaConf.create({"devices": devices, "accelerator": "cpu"})) == "cpu"
+
+
+def test_cells_at_a_time_have_a_gpu_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On two GPUs, of which no machine of the suite has any: each cell is only told which is its own."""
+    grid = {"pretrain": "pretrain/digits", "methods": ["byol", "intl"], "seeds": [0]}
+    cells = [cell for cell in cells_of(OmegaConf.create(grid), tmp_path) if cell.file]
+    told, both = [], threading.Barrier(2, timeout=60)
+
+    def begin(_: object, cell: Cell, *__: object, environment: dict[str, str]) -> int:
+        both.wait()
+        told.append(environment)
+        cell.folder.mkdir(parents=True)
+        (cell.folder / "result.json").write_text('{"accuracies": {}, "seconds": 1}')
+        return 0
+
+    monkeypatch.setattr(comparing, "own_gpu", lambda place: {"CUDA_VISIBLE_DEVICES": str(place)})
+    monkeypatch.setattr(comparing, "run_apart", begin)
+    comparing._run_all(tmp_path, cells, cells, jobs=2)
+    assert sorted(found["CUDA_VISIBLE_DEVICES"] for found in told) == ["0", "1"]
+    told.clear()
+    for cell in cells:
+        shutil.rmtree(cell.folder)
+        cell.cfg.devices = [3]  # chosen by the user
+    comparing._run_all(tmp_path, cells, cells, jobs=2)
+    assert told == [{}, {}]
 
 
 def test_any_one_device(tmp_path: Path):

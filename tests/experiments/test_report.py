@@ -208,6 +208,7 @@ def test_run_folders_that_were_removed(folder: Path, tmp_path: Path):
         rows["intl"].linear == {row.entry.name: row for row in rank(read_comparison(folder))}["intl"].linear
     )
     assert (rows["intl"].seconds_per_epoch or 0) > 0
+    assert "or the run folders were removed" in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")

@@ -68,6 +68,13 @@ def test_a_resumed_cell_is_one_run(tmp_path: Path):
     assert run.series("loss") == [(1, 1), (2, 1), (3, 9), (4, 9)]
 
 
+def test_seconds_of_a_resumed_cell_whose_run_folders_were_removed(tmp_path: Path):
+    """The seconds of its final figures are those of its last part, but for the clock's."""
+    final = {"seconds": 10.0, "epochs": 20, "metrics": {"seconds": 200.0}}
+    run = Run(tmp_path, 0, {"knn": 1.0, "linear": 1.0}, final, (), {})
+    assert (run.seconds_per_epoch, run.hours) == (10.0, pytest.approx(200 / 3600))
+
+
 def test_not_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["report", str(tmp_path)]) == 2
     assert f"found no comparison in {tmp_path}" in capsys.readouterr().err

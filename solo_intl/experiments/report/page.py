@@ -70,10 +70,8 @@ def write_pages(folder: Path) -> Path:
 
 def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Section]:
     off = "No run was monitored (monitor.every_n_steps was 0), or the run folders were removed."
-    kept = (
-        "No cell kept its validation features: they are older than this part of the report, or were removed."
-    )
-    seen = "No run kept the views it saw: they are older than this part of the report, or were removed."
+    lost = "they are older than this part of the report, or were removed."
+    kept, seen = f"No cell kept its validation features: {lost}", f"No run kept the views it saw: {lost}"
     return [
         Section("ranking", "Ranking", "", draw_ranking(rows, folder)),
         Section("accuracy", "Accuracy", "", draw_accuracy(comparison, folder)),
