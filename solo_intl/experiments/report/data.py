@@ -241,7 +241,7 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
         before = _json(part / "environment.json").get("resumed_from")
         part = part.with_name(Path(before).parent.parent.name) if before else None
     final, here = result.get("pretraining") or {}, result.get("environment") or {}
-    more = {key: result.get(key) for key in ("jobs", "threads")}
+    more: dict[str, Any] = {key: result.get(key) for key in ("jobs", "threads")}
     more |= {key: result.get(key) or {} for key in ("layer", "settings")}
     return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here, **more)
 
