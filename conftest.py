@@ -1,6 +1,12 @@
-"""Each generation's adapter can only be imported where that solo-learn is installed."""
+"""For tests and the examples of docstrings alike: no draw of one depends on which ran before it.
+
+Each generation's adapter can only be imported where that solo-learn is installed.
+"""
 
 import os
+
+import pytest
+import torch
 
 from solo_intl.detect import HEAD, find_host
 
@@ -11,3 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 collect_ignore_glob = (
     ["solo_intl/host/legacy*.py"] if find_host().generation == HEAD else ["solo_intl/host/head.py"]
 )
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_alone_and_in_the_suite() -> None:
+    torch.manual_seed(0)

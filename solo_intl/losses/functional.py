@@ -151,7 +151,7 @@ def intl_loss_func(
         >>> out = intl_loss_func([x, x + 0.1 * torch.randn(16, 32, generator=g)])
         >>> bool(out.invariance < 0.1), bool(out.trace > 2 * trace_loss_floor(16))
         (True, True)
-        >>> bool(out.loss == out.invariance + default_beta(16) * out.trace)
+        >>> bool(torch.isclose(out.loss, out.invariance + default_beta(16) * out.trace))
         True
     """
     steps = check_iterations(iterations)
