@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from solo_intl.data import eval_transform, normalization, open_split
 from solo_intl.engine.precision import uses_gpu
 from solo_intl.engine.pretrain import prepare, pretrain
 from solo_intl.engine.resume import same_run
+from solo_intl.engine.run_folder import read_json
 from solo_intl.evaluation import (
     Features,
     adam_probe,
@@ -113,21 +113,29 @@ def judge_pretrained(cfg: DictConfig, keep: Path | None = None) -> tuple[Judged,
     Returns:
         What was judged, run folder, the run's final figures, and the seconds of training spent before.
     """
-    done = _finished(cfg) if cfg.auto_resume.enabled else None
+    done = finished_run(cfg) if cfg.auto_resume.enabled else None
     run, final = done or pretrain(cfg)
     total = max(float(final["metrics"].get("seconds", 0)), float(final["seconds"]))
     elsewhere = done or final["peak_memory_gib"] is None  # known to the process that trained
     before = total if elsewhere else max(0.0, total - float(final["seconds"]))
-    backbone = load_backbone(run / "checkpoints" / "last.ckpt").backbone
+    backbone = load_backbone(_weights(run)).backbone
     return judge_network(cfg, backbone, keep), run, final, before
 
 
-def _finished(cfg: DictConfig) -> tuple[Path, dict[str, Any]] | None:
+def finished_run(cfg: DictConfig) -> tuple[Path, dict[str, Any]] | None:
+    """Folder and final figures of a pre-training with ``cfg`` that has ended and left its weights."""
     for file in sorted((Path(cfg.checkpoint.dir) / "pretrain").glob("*/metrics.json"), reverse=True):
+        final = read_json(file)
+        if not final or not _weights(file.parent).is_file():  # removed, to free the disk
+            continue
         complete = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).base_cfg
         if same_run(OmegaConf.load(file.parent / "config.yaml"), complete):
             print(
                 f"solo-intl compare: the pre-training of {file.parent.name} has ended, its evaluation follows"
             )
-            return file.parent, json.loads(file.read_text())
+            return file.parent, final
     return None
+
+
+def _weights(run: Path) -> Path:
+    return run / "checkpoints" / "last.ckpt"

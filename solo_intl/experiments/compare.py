@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,12 +24,12 @@ from solo_intl.commands.report import percent, print_rows
 from solo_intl.config import pretrain_settings
 from solo_intl.config.schema import SCHEMAS, check_keys
 from solo_intl.data import open_split
-from solo_intl.engine.run_folder import environment, write_json
+from solo_intl.engine.run_folder import environment, read_json, write_json
 from solo_intl.errors import UserError
 from solo_intl.experiments.apart import Named, end_all, own_gpu, run_apart
 from solo_intl.experiments.budget import within_minutes
 from solo_intl.experiments.cell import device_of, judge, judge_pretrained, judge_untrained, raw_pixels
-from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of, open_folder, read_result
+from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of, open_folder
 from solo_intl.experiments.progress import outcome, seconds_left, span, title
 from solo_intl.experiments.report import write_report
 from solo_intl.register import register
@@ -48,14 +48,18 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             settings, or another process is writing to it.
     """
     check_keys(host.plain(cfg), SCHEMAS["compare"])
-    if not isinstance(cfg.jobs, int) or cfg.jobs < 1:
-        raise UserError(f"jobs: found {cfg.jobs!r}, accepted: a positive integer")
+    _check(cfg)
     folder = Path(cfg.checkpoint.dir) / "compare" / str(cfg.name)
     cells = list(cells_of(cfg, folder))
     if not all(cell.finished for cell in cells):  # once, before every cell meets the same mistake
         for split in ("train", "val"):
             open_split(pretrain_settings(cells[-1].cfg).data, split)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"checkpoint.dir: cannot write {folder} ({error.strerror}), accepted: a writable folder"
+        ) from None
     try:
         with FileLock(folder / ".lock", blocking=False):  # let go when the process ends, however it does
             return _run(cfg, folder, cells)
@@ -64,6 +68,20 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             f"name: found '{cfg.name}', whose folder {folder} another comparison is writing to; "
             "accepted: a new name, or this one when that has ended"
         ) from None
+
+
+def _check(cfg: DictConfig) -> None:
+    """What everything else takes for granted."""
+    one_folder = {Path(str(cfg.name)).name} - {"", ".."}
+    for key, right, accepted in (
+        ("jobs", type(cfg.jobs) is int and cfg.jobs > 0, "a positive integer"),  # bool is an int too
+        ("name", cfg.name is not None and str(cfg.name) in one_folder, "a folder's name"),
+        ("pretrain", isinstance(cfg.pretrain, str), "a folder with one YAML a method"),
+        ("checkpoint", isinstance(cfg.checkpoint, DictConfig), "a section with dir"),
+        ("overrides", isinstance(cfg.get("overrides"), DictConfig | None), "a section of pre-training keys"),
+    ):
+        if not right:
+            raise UserError(f"{key}: found {host.plain(cfg.get(key))!r}, accepted: {accepted}")
 
 
 def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -172,20 +190,27 @@ def _write_results(folder: Path, cells: Sequence[Cell]) -> dict[str, list[dict[s
     results: dict[str, list[dict[str, Any]]] = {}
     for place, name in names.items():
         for file in place.glob(f"seed*/{RESULT}"):
-            found = read_result(file)
+            found = read_json(file)
             if not found:
                 continue
             found.pop("settings", None)  # of the run, with what it left out, are in its folder's config.yaml
             found.pop("traceback", None)
-            here = found.pop("environment", {})  # cells may come from several days and versions
-            if here:
-                found |= {"commit": here["solo_intl"]["commit"], "date": here["date"]}
+            # cells may come from several days and versions, and be judged by another than trained them
+            judged = found.pop("environment", {})
+            trained = read_json(file.parent / found["run"] / "environment.json") if "run" in found else {}
+            found |= _origin(trained or judged)
+            if trained and judged and _origin(trained)["commit"] != _origin(judged)["commit"]:
+                found["judged"] = _origin(judged)
             seed = int(file.parent.name.removeprefix("seed"))
             results.setdefault(name, []).append({"seed": seed, **found})
     for seeds in results.values():
         seeds.sort(key=lambda found: found["seed"])
     write_json(folder / "results.json", {"results": results, "environment": environment()})
     return results
+
+
+def _origin(environment: Mapping[str, Any]) -> dict[str, Any]:
+    return {"commit": environment["solo_intl"]["commit"], "date": environment["date"]} if environment else {}
 
 
 def _row(name: str, seeds: Sequence[dict[str, Any]]) -> list[str]:

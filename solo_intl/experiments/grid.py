@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from solo_intl import host
 from solo_intl.config import pretrain_settings
 from solo_intl.config.compose import config_folder
 from solo_intl.data import dataset_info
+from solo_intl.engine.run_folder import read_json
 from solo_intl.errors import UserError, not_accepted
 from solo_intl.experiments.budget import check_budget
 from solo_intl.experiments.cell import read_config
@@ -50,22 +51,13 @@ class Cell:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What the cell wrote; empty if it has not ended."""
-        return read_result(self.folder / RESULT)
+        """What the cell wrote; empty if it has not ended, or is just being tried again."""
+        return read_json(self.folder / RESULT)
 
     @property
     def finished(self) -> bool:
         """Failed cells are tried again."""
-        result = self.result
-        return bool(result) and "error" not in result
-
-
-def read_result(file: Path) -> dict[str, Any]:
-    """What a cell wrote; empty if it has not ended, or is just being tried again."""
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
+        return "accuracies" in self.result
 
 
 def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
@@ -94,6 +86,7 @@ def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
         if method not in host.METHODS:
             raise not_accepted(f"method of {place / name}.yaml", method, host.METHODS)
     budget, seeds, rates = check_budget(cfg), _seeds(cfg), _rates(cfg)
+    _check_overrides(cfg.get("overrides") or DictConfig({}), budget, read.values())
     merged = {
         name: DictConfig(OmegaConf.merge(mine, cfg.get("overrides") or {})) for name, mine in read.items()
     }
@@ -134,6 +127,30 @@ def split_row(name: str) -> tuple[str, float]:
     """File and rate of a row's name."""
     found = _ROW.fullmatch(name)
     return (found[1], float(found[2])) if found else (name, 1.0)
+
+
+def _check_overrides(overrides: DictConfig, budget: Mapping[str, Any], files: Iterable[DictConfig]) -> None:
+    """What the comparison itself sets may not be stated a second time."""
+    own = {
+        "name": "name",
+        "seed": "seeds",
+        "auto_resume": "nothing, it is always on",
+        "resume_from_checkpoint": "nothing, a killed cell goes on by itself",
+        "checkpoint.dir": "checkpoint.dir",
+    } | ({"max_epochs": "budget alone"} if budget else {})
+    for key, instead in own.items():
+        found = OmegaConf.select(overrides, key)
+        if found is not None:
+            raise UserError(f"overrides.{key}: found {found}, accepted by compare: {instead}")
+    if OmegaConf.select(overrides, "checkpoint.enabled") is False:
+        raise UserError(
+            "overrides.checkpoint.enabled: found False, accepted by compare: True (it judges them)"
+        )
+    sections = {key: value for file in files for key, value in file.items() if isinstance(value, DictConfig)}
+    for name in sections.keys() & overrides.keys():
+        if not isinstance(overrides[name], DictConfig):
+            found, keys = host.plain(overrides[name]), ", ".join(map(str, sections[name]))
+            raise UserError(f"overrides.{name!s}: found {found!r}, accepted: a section with {keys}")
 
 
 def _scale_rates(cfg: DictConfig, rate: float) -> None:
@@ -219,7 +236,7 @@ def _refuse_others(cell: Cell) -> None:
     if result and "layer" not in result:
         raise UserError(
             f"{cell.folder / RESULT}: found no layer (an older version trained the linear layer in other "
-            "batches); accepted: a new name, or no such file (the cell is judged again, not trained)"
+            "batches); accepted: a new name, or no such file (the cell is judged again from its weights)"
         )
     before = result.get("settings")
     if before is None or before == cell.settings:

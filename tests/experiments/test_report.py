@@ -167,7 +167,7 @@ def test_what_a_reader_must_know_of_it(folder: Path, page: str):
     rows = [replace(row, p=1e-5, adjusted=0.01) for row in rank(comparison)]
     assert {(line["p"], line["adjusted"]) for line in _table(comparison, rows)} == {("< 0.001", "0.010")}
     assert "Environment of every cell" in page
-    comparison.runs[0].environment["python"] = "0.1"
+    comparison.runs[0].environments[0]["python"] = "0.1"
     assert len(_environments(comparison)) == 2
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from solo_intl.engine.monitor import SPECTRUM_FILE
-from solo_intl.engine.run_folder import read_metrics
+from solo_intl.engine.run_folder import read_json, read_metrics
 from solo_intl.engine.views import VIEWS_FILE
 from solo_intl.errors import UserError
 from solo_intl.experiments.cell import FEATURES_FILE
@@ -37,7 +36,8 @@ class Run:
         final: the pre-training's final figures; empty for a reference.
         parts: run folders of the pre-training, oldest first: each continues the one before. Empty for a
             reference, and where they were removed.
-        environment: versions, machine and date of the process that measured it.
+        environments: versions, machine and date of the processes that trained it, part by part, and of the
+            one that judged it.
         jobs: how many cells ran at a time; None in folders that did not record it.
         threads: threads of this cell; None in folders that did not record it.
         layer: how the linear layer fitted its training images; empty in folders that did not record it.
@@ -49,7 +49,7 @@ class Run:
     accuracies: dict[str, float]
     final: dict[str, Any]
     parts: tuple[Path, ...]
-    environment: dict[str, Any]
+    environments: tuple[dict[str, Any], ...]
     jobs: int | None = None
     threads: int | None = None
     layer: dict[str, Any] = field(default_factory=dict)
@@ -209,14 +209,14 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         UserError: the folder holds no comparison, or no finished cell.
     """
-    if not (folder / "cells").is_dir():
+    if not (folder / "cells").is_dir() or not (folder / "config.yaml").is_file():
         raise UserError(f"report: found no comparison in {folder}, accepted: the folder that compare printed")
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     entries: dict[str, Entry] = {}
     missing = {(name, int(seed)) for name in settings.get("rows", ()) for seed in settings["seeds"]}
     for place in sorted(folder.glob("cells/*/seed*"), key=lambda path: (path.parent.name, _seed(path))):
         name = "raw pixels" if place.parent.name == "raw-pixels" else place.parent.name
-        result = _json(place / RESULT)
+        result = read_json(place / RESULT)
         entry = entries.setdefault(name, Entry(name))
         cell = (name, _seed(place))
         missing = missing - {cell} if result else missing | {cell}
@@ -238,16 +238,21 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
     part = place / result["run"] if "run" in result else None
     while part is not None and part.is_dir() and part not in parts:
         parts.insert(0, part)
-        before = _json(part / "environment.json").get("resumed_from")
+        before = read_json(part / "environment.json").get("resumed_from")
         part = part.with_name(Path(before).parent.parent.name) if before else None
-    final, here = result.get("pretraining") or {}, result.get("environment") or {}
+    final = result.get("pretraining") or {}
+    environments = [read_json(part / "environment.json") for part in parts] + [result.get("environment")]
     more: dict[str, Any] = {key: result.get(key) for key in ("jobs", "threads")}
     more |= {key: result.get(key) or {} for key in ("layer", "settings")}
-    return Run(place, _seed(place), result["accuracies"], final, tuple(parts), here, **more)
-
-
-def _json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return Run(
+        place,
+        _seed(place),
+        result["accuracies"],
+        final,
+        tuple(parts),
+        tuple(filter(None, environments)),
+        **more,
+    )
 
 
 def _arrays(file: Path) -> Arrays:

@@ -168,13 +168,14 @@ def _facts(comparison: Comparison) -> dict[str, str]:
     facts["batch"] = _distinct(cfg.optimizer.batch_size for cfg in configs)
     facts["linear layer"] = _layer([run.layer for run in comparison.runs if run.layer])
     facts["training in all"] = f"{sum(run.hours for run in runs):.1f} h"
-    machines = [run.environment.get("machine", {}) for run in comparison.runs]
+    environments = [one for run in comparison.runs for one in run.environments]
+    machines = [one.get("machine", {}) for one in environments]
     facts["machine"] = _distinct(
         ", ".join([*m.get("gpus", []), str(m.get("processor", ""))]) for m in machines
     )
-    dates = sorted(str(run.environment.get("date", ""))[:10] for run in comparison.runs)
+    dates = sorted(str(one.get("date", ""))[:10] for one in environments) or [""]
     facts["date"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    commits = [run.environment.get("solo_intl", {}).get("commit") for run in comparison.runs]
+    commits = [one.get("solo_intl", {}).get("commit") for one in environments]
     facts["commit"] = _distinct(commit[:10] for commit in commits if commit)
     if comparison.missing:
         names = ", ".join(f"{name} {seed}" for name, seed in comparison.missing)
@@ -208,14 +209,19 @@ def _network(cfg: Any) -> str:
     )
 
 
+_OF_ONE_PROCESS = ("date", "command", "resumed_from")
+
+
 def _environments(comparison: Comparison) -> list[tuple[str, str]]:
     """Each different environment, and whose it was: cells may come from several days, versions, machines."""
     cells: dict[str, list[str]] = {}
     for entry in comparison.entries:
         for run in entry.runs:
-            here = {key: value for key, value in run.environment.items() if key not in ("date", "command")}
-            text = OmegaConf.to_yaml(OmegaConf.create(here))
-            cells.setdefault(text, []).append(f"{entry.name} {run.seed}")
+            for one in run.environments:  # of its training, and of its evaluation if that was another
+                here = {key: value for key, value in one.items() if key not in _OF_ONE_PROCESS}
+                names = cells.setdefault(OmegaConf.to_yaml(OmegaConf.create(here)), [])
+                if f"{entry.name} {run.seed}" not in names:
+                    names.append(f"{entry.name} {run.seed}")
     if len(cells) == 1:
         return [("Environment of every cell", text) for text in cells]
     return [(f"Environment of {', '.join(names)} (name and seed)", text) for text, names in cells.items()]

@@ -1,0 +1,62 @@
+"""Claims about docs/baselines.md: each ranking agrees with the file in benchmarks/ that it names: means and
+deviations over seeds, order, warnings of the monitor, and seconds a cell where it has them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "baselines.md").read_text()
+HEADER = "| | linear | 5-NN | warned |"
+SPELT = {
+    "rawpixels": "raw pixels",
+    "untrainednetwork": "untrained",
+    "mocov2+": "mocov2plus",
+    "barlowtwins": "barlow_twins",
+    "intl,momentumtarget": "intl_ema",
+}
+
+
+def key(shown: str) -> str:
+    """A row's name as the results have it."""
+    squeezed = re.sub(r"[*\s-]", "", shown.lower())
+    return SPELT.get(squeezed, squeezed)
+
+
+def ranking(file: str) -> tuple[list[str], list[dict[str, str]], dict[str, list[dict]]]:
+    """Header and rows of the table of the section that names the file first, and the file's results."""
+    sections = re.split(r"^#+ ", PAGE, flags=re.MULTILINE)
+    (section,) = [part for part in sections if file in part and HEADER in part]
+    lines = [
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in section[section.index(HEADER) :].split("\n\n")[0].splitlines()
+    ]
+    header, _, *rows = lines
+    results = json.loads((ROOT / "benchmarks" / file).read_text())["results"]
+    return header, [dict(zip(header, row, strict=True)) for row in rows], results
+
+
+@pytest.mark.parametrize("file", ["compare-digits.json", "compare-fashion-mnist.json"])
+def test_a_ranking_is_what_its_file_says(file: str):
+    header, rows, results = ranking(file)
+    assert sorted(key(row[""]) for row in rows) == sorted(results)
+    assert [row["linear"] for row in rows] == sorted(
+        (row["linear"] for row in rows), key=lambda shown: -float(shown.split()[0])
+    )
+    for row in rows:
+        name, seeds = key(row[""]), results[key(row[""])]
+        assert len(seeds) == 3
+        for column, measured in (("linear", "linear"), ("5-NN", "knn")):
+            values = [seed["accuracies"][measured] for seed in seeds]
+            assert row[column] == f"{mean(values):.2f} ± {stdev(values):.2f}", name
+        warned = [seed["pretraining"]["spectrum"]["warned"] for seed in seeds if "pretraining" in seed]
+        assert row["warned"] == (str(sum(map(bool, warned))) if warned else ""), name
+        if "seconds a cell" in header:
+            seconds = sorted(seed["seconds"] for seed in seeds)
+            assert row["seconds a cell"] == f"{seconds[0]:.0f} to {seconds[-1]:.0f}", name
