@@ -53,6 +53,13 @@ def test_three_methods_against_scipy_and_holm_by_hand():
     assert "told apart from it at the 5 % level after Holm's correction: c; not told apart: b." in said
 
 
+def test_nobody_told_apart_is_no_list_of_names():
+    rows = ranked({"a": {0: 90, 1: 91, 2: 92}, "b": {0: 89, 1: 91, 2: 92}, "c": {0: 89, 1: 90, 2: 91}})
+    said = conclusion(list(rows.values()))
+    assert "Of 2 others, none is told apart from it at the 5 % level after Holm's correction" in said
+    assert said.endswith("which leaves no variance: c).")
+
+
 def test_no_test_of_equal_differences_says_so():
     rows = ranked({"a": {0: 90, 1: 91, 2: 92}, "b": {0: 89, 1: 90, 2: 91}})
     assert (rows["b"].p, rows["b"].difference) == (None, pytest.approx(-1.0))

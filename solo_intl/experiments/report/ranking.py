@@ -118,10 +118,11 @@ def conclusion(rows: Sequence[Row]) -> str:
         return " ".join([f"{said} No paired test over seeds ({untested}).", *rest])
     apart = [row.label for row in others if (row.adjusted or 0.0) < LEVEL]
     near = [row.label for row in others if (row.adjusted or 0.0) >= LEVEL]
-    told = f"told apart from it at the 5 % level after Holm's correction: {', '.join(apart) or 'none'}"
+    level = "told apart from it at the 5 % level after Holm's correction"
+    told = f"{level}: {', '.join(apart)}; not told apart: {', '.join(near) or 'none'}"
     why = f"; not tested ({untested})" if untested else ""
     count = _count(len(trained) - 1, "other")
-    all_told = f"{said} Of {count}, {told}; not told apart: {', '.join(near) or 'none'}{why}."
+    all_told = f"{said} Of {count}, {told if apart else f'none is {level}'}{why}."
     return " ".join([all_told, *rest])
 
 
