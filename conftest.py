@@ -6,11 +6,11 @@ Each generation's adapter can only be imported where that solo-learn is installe
 import os
 
 import pytest
-import torch
 
 from solo_intl.detect import HEAD, find_host
 
-# two workers and the processes that their tests start would only wait for each other's threads
+# two workers and the processes that their tests start would only wait for each other's threads;
+# OpenMP reads this once, as torch is imported: nothing above may import it
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -21,4 +21,6 @@ collect_ignore_glob = (
 
 @pytest.fixture(autouse=True)
 def _same_draws_alone_and_in_the_suite() -> None:
+    import torch
+
     torch.manual_seed(0)

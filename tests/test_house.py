@@ -1,10 +1,12 @@
 """Claims: imports between the rooms of the house point the way docs/house.md says; no room reaches behind
 the face of `host`, and `host` alone imports solo-learn; the wheel holds every module, the Hydra plugin and
-every YAML file, so that an installed user can name a configuration without a checkout."""
+every YAML file, so that an installed user can name a configuration without a checkout; two workers of the
+suite share two cores, a thread each."""
 
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -77,3 +79,17 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
     assert len(yaml) > 100
     expected = {*yaml, *code, *(str(path.relative_to(ROOT)) for path in templates), "solo_intl/py.typed"}
     assert {name for name in names if ".dist-info/" not in name} == expected
+
+
+def test_a_worker_of_the_suite_has_one_thread():
+    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    code = "import conftest, torch; print(torch.get_num_threads())"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**env, "PYTEST_XDIST_WORKER": "gw0"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "1\n"

@@ -27,7 +27,7 @@ def figures(folder: Path) -> dict[str, float]:
     with initialize_config_dir(str(SCRIPTS / "pretrain" / "digits"), version_base="1.2"):
         cfg = OmegaConf.create(OmegaConf.to_container(compose("intl"), resolve=True))
     cfg.merge_with(
-        {"data": {"max_images": 192, "num_workers": 0}, "optimizer": {"batch_size": 64, "lr": 0.3}}
+        {"data": {"max_images": 192, "num_workers": 0}, "optimizer": {"batch_size": 64, "lr": 0.03}}
     )
     cfg.merge_with({"backbone": {"stem_stride": 2}, "max_epochs": 1, "precision": "32-true"})
     cfg.merge_with({"accelerator": "cpu", "checkpoint": {"dir": str(folder), "enabled": False}})
@@ -37,9 +37,9 @@ def figures(folder: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_same_losses_on_either_host(name: str, measured: dict[str, float]):
-    # processors round differently (1e-5 at most between AVX2 and AVX-512);
-    # another seed moves the least of these by 1.8e-3
-    assert measured[name] == pytest.approx(json.loads(RECORD.read_text())[name], rel=1e-4)
+    # instruction sets and numbers of threads round differently, 4e-5 at most; another seed moves the least
+    # of these by 7e-4. At ten times the rate the three steps carry rounding to 1.4e-3 of val_loss.
+    assert measured[name] == pytest.approx(json.loads(RECORD.read_text())[name], rel=3e-4)
 
 
 @pytest.fixture(scope="module")
