@@ -13,7 +13,7 @@ from solo_intl._version import __version__
 from solo_intl.commands.report import print_rows
 from solo_intl.data import describe
 from solo_intl.detect import HEAD, INSTALL_HEAD, INSTALL_LEGACY, HostMissing, find_host
-from solo_intl.engine.precision import cpu_computes_bf16, cpu_flags, resolve_precision
+from solo_intl.engine.precision import cpu_computes_bf16, cpu_flags, cpu_has_amx, resolve_precision
 
 OPTIONAL = {
     "h5py": ("data.format=h5", "pip install h5py"),
@@ -35,7 +35,7 @@ def _host_row() -> list[str]:
 def _cpu_row() -> list[str]:
     flags = cpu_flags()
     bf16 = "computes in bf16" if cpu_computes_bf16() else "no fast bf16"
-    amx = "AMX" if "amx_bf16" in flags else "no AMX"
+    amx = "AMX" if cpu_has_amx() else "no AMX"
     return [
         "processor",
         f"{os.cpu_count()} cores, {platform.machine()}, {bf16}, {amx}",

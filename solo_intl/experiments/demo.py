@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from solo_intl.commands.report import percent, print_rows
 from solo_intl.config import SCRIPTS
-from solo_intl.engine.precision import cpu_computes_bf16, uses_gpu
+from solo_intl.engine.precision import cpu_has_amx, uses_gpu
 from solo_intl.engine.run_folder import environment, plan_run_folder, write_json
 from solo_intl.errors import UserError, not_accepted
 from solo_intl.experiments.cell import (
@@ -54,9 +54,9 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
 def shipped_config(name: str, *overrides: str) -> DictConfig:
     """A shipped configuration, with the stem this machine can afford."""
     cfg = read_config(SCRIPTS / "pretrain" / name, "intl", list(overrides))
-    if cfg.backbone.stem_stride == 1 and not (uses_gpu("auto") or cpu_computes_bf16()):
+    if cfg.backbone.stem_stride == 1 and not (uses_gpu("auto") or cpu_has_amx()):
         cfg.backbone.stem_stride = 2
-        print("This processor has no fast bf16: using fp32 and a stride-2 stem (a quarter of the work).")
+        print("Neither a GPU nor a processor with AMX: using a stride-2 stem (a quarter of the work).")
     return cfg
 
 

@@ -240,8 +240,8 @@ def test_a_configuration_can_be_printed(capsys):
 
 def test_the_demo_compares_and_draws(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    # the way of a processor without fast bf16: a quarter of the work
-    monkeypatch.setattr("solo_intl.experiments.demo.cpu_computes_bf16", lambda: False)
+    # the way of a processor without AMX: a quarter of the work
+    monkeypatch.setattr("solo_intl.experiments.demo.cpu_has_amx", lambda: False)
     assert main(["experiment", "demo", "max_epochs=1"]) == 0
     folder = next((tmp_path / "runs" / "experiment").iterdir())
     results = json.loads((folder / "results.json").read_text())
