@@ -36,7 +36,7 @@ def cpu_computes_bf16() -> bool:
 
 
 def cpu_has_amx() -> bool:
-    """Whether the processor multiplies whole tiles in bf16: several times as fast as the vectors of AVX512-BF16."""
+    """Whether the processor multiplies whole tiles in bf16, not only vectors as with AVX512-BF16."""
     return "amx_bf16" in cpu_flags()
 
 
