@@ -1,5 +1,6 @@
-"""Claims about docs/baselines.md: each ranking agrees with the file in benchmarks/ that it names: means and
-deviations over seeds, order, warnings of the monitor, and seconds a cell where it has them.
+"""Claims: each ranking of docs/baselines.md agrees with the file in benchmarks/ that it names: means and
+deviations over seeds, order, warnings of the monitor, and seconds a cell where it has them; so do its table of
+learning rates on Fashion-MNIST and the README's of the demo.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ def key(shown: str) -> str:
     return SPELT.get(squeezed, squeezed)
 
 
+def spread(values: list[float]) -> str:
+    return f"{mean(values):.2f} ± {stdev(values):.2f}"
+
+
+def rows_under(header: str, page: str) -> list[list[str]]:
+    """Cells, without bold, of the rows of the table with this header."""
+    lines = page[page.index(header) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
+
+
 def ranking(file: str) -> tuple[list[str], list[dict[str, str]], dict[str, list[dict]]]:
     """Header and rows of the table of the section that names the file first, and the file's results."""
     sections = re.split(r"^#+ ", PAGE, flags=re.MULTILINE)
@@ -54,9 +65,17 @@ def test_a_ranking_is_what_its_file_says(file: str):
         assert len(seeds) == 3
         for column, measured in (("linear", "linear"), ("5-NN", "knn")):
             values = [seed["accuracies"][measured] for seed in seeds]
-            assert row[column] == f"{mean(values):.2f} ± {stdev(values):.2f}", name
+            assert row[column] == spread(values), name
         warned = [seed["pretraining"]["spectrum"]["warned"] for seed in seeds if "pretraining" in seed]
         assert row["warned"] == (str(sum(map(bool, warned))) if warned else ""), name
         if "seconds a cell" in header:
             seconds = sorted(seed["seconds"] for seed in seeds)
             assert row["seconds a cell"] == f"{seconds[0]:.0f} to {seconds[-1]:.0f}", name
+
+
+def test_the_readmes_table_is_what_the_demo_wrote():
+    rows = rows_under("| features | 5-NN | linear |", (ROOT / "README.md").read_text())
+    results = json.loads((ROOT / "benchmarks" / "demo-digits-3-seeds.json").read_text())["results"]
+    for (shown, *cells), (name, seeds) in zip(rows, results.items(), strict=True):
+        assert shown.removesuffix(", 20 epochs") == name
+        assert cells == [spread([seed[measured] for seed in seeds]) for measured in ("knn", "linear")]
