@@ -1,6 +1,6 @@
 """Claims: each ranking of docs/baselines.md agrees with the file in benchmarks/ that it names: means and
-deviations over seeds, order, warnings of the monitor, and seconds a cell where it has them; so do its table of
-learning rates on Fashion-MNIST and the README's of the demo.
+deviations over seeds, order, warnings of the monitor, and seconds a cell where it has them; so do its table
+of learning rates on Fashion-MNIST and the README's of the demo.
 """
 
 from __future__ import annotations

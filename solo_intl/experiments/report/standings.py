@@ -106,8 +106,9 @@ def sharing(comparison: Comparison) -> str:
     if not jobs or jobs[-1] == 1:
         return ""
     threads = sorted({run.threads for run in runs if run.threads is not None})
-    each = f", with {from_to(threads)} thread{'s' if threads[-1] > 1 else ''} each" if threads else ""
-    return f" {from_to(jobs)} cells at a time shared the processor{each}, so times compare only roughly."
+    each = f", {from_to(threads)} thread{'s' if threads[-1] > 1 else ''} a cell" if threads else ""
+    sharers = f"{from_to(jobs)} cells at a time, and whatever else ran, shared the processor{each}"
+    return f" {sharers}: times compare only roughly."
 
 
 def from_to(values: Sequence[int]) -> str:
