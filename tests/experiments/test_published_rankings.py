@@ -79,3 +79,16 @@ def test_the_readmes_table_is_what_the_demo_wrote():
     for (shown, *cells), (name, seeds) in zip(rows, results.items(), strict=True):
         assert shown.removesuffix(", 20 epochs") == name
         assert cells == [spread([seed[measured] for seed in seeds]) for measured in ("knn", "linear")]
+
+
+def test_the_table_of_rates_is_what_its_files_say():
+    rows = rows_under("| base rate | x0.3 | x1 | x3 |", PAGE)
+    grid, comparison = (
+        json.loads((ROOT / "benchmarks" / file).read_text())["results"]
+        for file in ("compare-fashion-mnist-rates.json", "compare-fashion-mnist.json")
+    )
+    assert [key(shown.split(",")[0]) for shown, *_ in rows] == ["intl", "mocov2plus"]
+    for shown, *cells in rows:
+        name = key(shown.split(",")[0])
+        measured = (grid[f"{name}-x0.3"], comparison[name], grid[f"{name}-x3"])
+        assert cells == [spread([seed["accuracies"]["linear"] for seed in seeds]) for seeds in measured]
