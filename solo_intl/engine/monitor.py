@@ -16,8 +16,9 @@ from solo_intl.engine.spectrum import Spectrum, measure_spectrum
 
 SPECTRUM_FILE = "spectrum.npz"
 IMAGES = 256  # of a batch at most: bounds the cost, and keeps effective ranks of large batches comparable
-ALL_EQUAL = 0.05  # std: mean cosine between embeddings above 0.997
+ALL_EQUAL = 0.9975  # mean cosine between embeddings
 ONE_DIRECTION = 0.9  # of the variance over images, in the greatest eigenvalue
+NOT_BY_LENGTH = 0.5  # of it at length 1 too: a single long embedding is no collapse
 
 
 def embedding_module(model: nn.Module) -> tuple[str, nn.Module]:
@@ -145,9 +146,9 @@ class SpectrumMonitor(Callback):
 
 def collapse(spectrum: Spectrum) -> str | None:
     """Why these embeddings count as collapsed, with the measure and its limit; None if they don't."""
-    if spectrum.std < ALL_EQUAL:
-        return f"all embeddings are nearly equal (std {spectrum.std:.2g}, below {ALL_EQUAL})"
+    if spectrum.mean_cosine > ALL_EQUAL:
+        return f"all embeddings are nearly equal (mean cosine {spectrum.mean_cosine:.5f}, above {ALL_EQUAL})"
     share = float(spectrum.eigenvalues[0])
-    if share > ONE_DIRECTION:
+    if share > ONE_DIRECTION and spectrum.direction_share > NOT_BY_LENGTH:
         return f"one direction holds {share:.1%} of the embeddings' variance (above {ONE_DIRECTION:.0%})"
     return None

@@ -27,7 +27,9 @@ class Spectrum:
             (Garrido et al., "RankMe", ICML 2023, equation 1).
         trace_excess: the trace loss that INTL would find, less the least one that [m, d] can attain.
         std: standard deviation of the rows scaled to length 1, mean over channels, times sqrt(d): 1 when they
-            point in all directions alike, 0 when all are equal.
+            point in all directions alike, 0 when all are equal; low also where few channels are in use.
+        mean_cosine: between two different rows, mean over pairs: 1 when all point the same way.
+        direction_share: of the variance of the rows scaled to length 1, in its greatest eigenvalue.
     """
 
     eigenvalues: Tensor
@@ -35,6 +37,8 @@ class Spectrum:
     effective_rank: float
     trace_excess: float
     std: float
+    mean_cosine: float
+    direction_share: float
 
     @property
     def measures(self) -> dict[str, float]:
@@ -52,8 +56,10 @@ def measure_spectrum(z: Tensor, *, iterations: int = 4, axis: str = "channel") -
 
     Example:
         >>> same = measure_spectrum(torch.ones(8, 4))
-        >>> round(same.effective_rank, 3), same.std, same.log10_inverse_condition
-        (1.0, 0.0, -16.0)
+        >>> round(same.effective_rank, 3), round(same.std, 6), round(same.mean_cosine, 6)
+        (1.0, 0.0, 1.0)
+        >>> same.log10_inverse_condition
+        -16.0
         >>> even = measure_spectrum(torch.eye(8))
         >>> round(even.effective_rank, 3), round(even.trace_excess, 3), even.log10_inverse_condition > -1e-6
         (8.0, 0.0, True)
@@ -62,6 +68,27 @@ def measure_spectrum(z: Tensor, *, iterations: int = 4, axis: str = "channel") -
     z = z.detach()
     z = z.cpu() if z.device.type == "mps" else z  # no fp64 there
     exact = z.double()
+    unit = F.normalize(exact, dim=1)
+    whole, centred = _eigenvalues(exact)
+    length, directions = _eigenvalues(unit)
+    shares = _shares(centred, whole)
+    condition = float(shares[-1] / shares[0]) if shares.any() else 0.0
+    trace = trace_loss(iternorm(z.float(), iterations=iterations, axis=axis), axis=axis)
+    size, rank = whitened_size(m, d, axis), spectrum_rank(m, d, axis)
+    return Spectrum(
+        eigenvalues=shares,
+        log10_inverse_condition=math.log10(max(condition, LOWEST)),
+        effective_rank=_effective_rank(whole),
+        trace_excess=float(trace) - trace_loss_floor(size, iterations=iterations, rank=rank),
+        std=float(unit.std(dim=0).mean()) * math.sqrt(d),
+        mean_cosine=(m * float(unit.mean(dim=0).square().sum()) - 1) / (m - 1),
+        direction_share=float(_shares(directions, length)[0]),
+    )
+
+
+def _eigenvalues(exact: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the rows' second moments and of their covariance, falling, neither divided by a count."""
+    m, d = exact.shape
     gram = exact @ exact.mT if m <= d else exact.mT @ exact  # the smaller one: the other eigenvalues are zero
     # LAPACK is as quick on matrices this small as a GPU, and this waits for it only once
     gram, mean = gram.cpu(), exact.mean(dim=0).cpu()
@@ -70,20 +97,13 @@ def measure_spectrum(z: Tensor, *, iterations: int = 4, axis: str = "channel") -
     else:
         spread = gram - m * torch.outer(mean, mean)
     both = torch.linalg.eigvalsh(torch.stack([gram, spread])).clamp_min(0).flip(1)
-    whole, centred = both[0], both[1, : min(m - 1, d)]
+    return both[0], both[1, : min(m - 1, d)]
+
+
+def _shares(centred: Tensor, whole: Tensor) -> Tensor:
+    """Of the variance; zeros where rows are equal."""
     flat = bool(centred.sum() <= NO_SPREAD * whole.sum())
-    shares = torch.zeros_like(centred) if flat else centred / centred.sum()
-    condition = 0.0 if flat else float(shares[-1] / shares[0])
-    trace = trace_loss(iternorm(z.float(), iterations=iterations, axis=axis), axis=axis)
-    size, rank = whitened_size(m, d, axis), spectrum_rank(m, d, axis)
-    unit = F.normalize(z.float(), dim=1)
-    return Spectrum(
-        eigenvalues=shares,
-        log10_inverse_condition=math.log10(max(condition, LOWEST)),
-        effective_rank=_effective_rank(whole),
-        trace_excess=float(trace) - trace_loss_floor(size, iterations=iterations, rank=rank),
-        std=float(unit.std(dim=0).mean()) * math.sqrt(d),
-    )
+    return torch.zeros_like(centred) if flat else centred / centred.sum()
 
 
 def _effective_rank(squared: Tensor) -> float:

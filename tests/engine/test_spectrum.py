@@ -1,7 +1,8 @@
 """Claims about the measures of a batch of embeddings: eigenvalues and condition are those of its
 covariance, whether it has more images or more channels; the effective rank is RankMe's, by its own
-definition; the trace excess is INTL's trace loss over its floor, on either axis; std is that of the rows at
-length 1; equal rows and rows in few directions count as collapsed, spread ones do not."""
+definition; the trace excess is INTL's trace loss over its floor, on either axis; std, mean cosine and the
+direction's share are those of the rows at length 1; equal rows and rows in one direction count as collapsed,
+spread ones do not, not even in few channels, nor a single long one."""
 
 from __future__ import annotations
 
@@ -40,7 +41,11 @@ def test_effective_rank_and_std(m: int, d: int):
     found = measure_spectrum(z)
     assert found.effective_rank == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-6)
     rows = z.double().numpy() / np.linalg.norm(z.double().numpy(), axis=1, keepdims=True)
-    assert found.std == pytest.approx(rows.std(axis=0, ddof=1).mean() * math.sqrt(d), rel=1e-5)
+    assert found.std == pytest.approx(rows.std(axis=0, ddof=1).mean() * math.sqrt(d), rel=1e-6)
+    cosines = (rows @ rows.T)[~np.eye(m, dtype=bool)]
+    assert found.mean_cosine == pytest.approx(cosines.mean(), rel=1e-6)
+    variances = np.linalg.eigvalsh(np.cov(rows, rowvar=False))
+    assert found.direction_share == pytest.approx(variances[-1] / variances.sum(), rel=1e-6)
 
 
 @pytest.mark.parametrize("axis", ["channel", "batch"])
@@ -60,3 +65,13 @@ def test_collapsed_or_not():
     assert measure_spectrum(line).std > 0.7
     assert "one direction holds 100.0%" in str(collapse(measure_spectrum(line)))
     assert collapse(measure_spectrum(spread[:, :6] @ spread[:6])) is None  # six of 63 dimensions
+    few = torch.zeros(256, 8192)  # channels in use, as behind a ReLU
+    few[:, :16] = torch.randn(256, 16, generator=torch.Generator().manual_seed(1)).relu()
+    assert measure_spectrum(few).std < 0.05
+    assert collapse(measure_spectrum(few)) is None
+    one_long = spread.clone()
+    one_long[7] *= 60
+    assert float(measure_spectrum(one_long).eigenvalues[0]) > 0.9
+    assert collapse(measure_spectrum(one_long)) is None
+    beside = line + 2 * spread[1:2]  # on a line that misses the origin
+    assert "one direction holds" in str(collapse(measure_spectrum(beside)))
