@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ class SpectrumMonitor(Callback):
             values = {f"spectrum_{name}": value for name, value in spectrum.measures.items()}
             for logger in trainer.loggers:
                 logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=self._step)
-            self._warn(collapse(spectrum))
+            found = spectrum.eigenvalues.tolist(), spectrum.mean_cosine, spectrum.direction_share
+            self._warn(collapse(*found))
         self.seconds += time.perf_counter() - started
 
     def _warn(self, reason: str | None) -> None:
@@ -144,11 +146,19 @@ class SpectrumMonitor(Callback):
         self.seconds += time.perf_counter() - started
 
 
-def collapse(spectrum: Spectrum) -> str | None:
-    """Why these embeddings count as collapsed, with the measure and its limit; None if they don't."""
-    if spectrum.mean_cosine > ALL_EQUAL:
-        return f"all embeddings are nearly equal (mean cosine {spectrum.mean_cosine:.5f}, above {ALL_EQUAL})"
-    share = float(spectrum.eigenvalues[0])
-    if share > ONE_DIRECTION and spectrum.direction_share > NOT_BY_LENGTH:
+def collapse(eigenvalues: Sequence[float], mean_cosine: float, direction_share: float) -> str | None:
+    """Why embeddings with these measures count as collapsed, with the limit; None if they don't.
+
+    Args:
+        eigenvalues: shares of the variance, falling; the others as `Spectrum` has them.
+
+    Example:
+        >>> collapse([0.95, 0.05], mean_cosine=0.1, direction_share=0.8)
+        "one direction holds 95.0% of the embeddings' variance (above 90%)"
+    """
+    if mean_cosine > ALL_EQUAL:
+        return f"all embeddings are nearly equal (mean cosine {mean_cosine:.5f}, above {ALL_EQUAL})"
+    share = float(eigenvalues[0])
+    if share > ONE_DIRECTION and direction_share > NOT_BY_LENGTH:
         return f"one direction holds {share:.1%} of the embeddings' variance (above {ONE_DIRECTION:.0%})"
     return None

@@ -98,10 +98,20 @@ def resume_checkpoint(cfg: DictConfig, command: str) -> Path | None:
             continue
         if str(checkpoint) in continued:
             continue
-        if same_run(OmegaConf.load(folder / "config.yaml"), cfg):
+        if same_run(OmegaConf.load(folder / "config.yaml"), cfg) and _whole(checkpoint, command):
             print(f"solo-intl {command}: auto_resume continues {checkpoint}")
             return checkpoint
     return None
+
+
+def _whole(checkpoint: Path, command: str) -> bool:
+    """Whether it can be read: a copy from another file system may have been cut short with the run."""
+    try:
+        read_checkpoint(checkpoint)
+    except UserError as error:
+        print(f"solo-intl {command}: auto_resume passes over {error}")
+        return False
+    return True
 
 
 def unclosed_folder(resume: Path | None) -> Path:

@@ -10,14 +10,14 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO, cast
 
 import torch
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from solo_intl import host
 from solo_intl.commands.report import percent, print_rows
@@ -29,7 +29,8 @@ from solo_intl.errors import UserError
 from solo_intl.experiments.apart import Named, end_all, own_gpu, run_apart
 from solo_intl.experiments.budget import within_minutes
 from solo_intl.experiments.cell import device_of, judge, judge_pretrained, judge_untrained, raw_pixels
-from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of, open_folder
+from solo_intl.experiments.folder import open_folder, places
+from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED, Cell, cells_of
 from solo_intl.experiments.progress import outcome, seconds_left, span, title
 from solo_intl.experiments.report import write_report
 from solo_intl.register import register
@@ -78,10 +79,13 @@ def _check(cfg: DictConfig) -> None:
         ("name", cfg.name is not None and str(cfg.name) in one_folder, "a folder's name"),
         ("pretrain", isinstance(cfg.pretrain, str), "a folder with one YAML a method"),
         ("checkpoint", isinstance(cfg.checkpoint, DictConfig), "a section with dir"),
+        ("checkpoint.dir", isinstance(OmegaConf.select(cfg, "checkpoint.dir"), str), "a folder"),
+        ("report", isinstance(cfg.get("report", True), bool), "true or false"),
         ("overrides", isinstance(cfg.get("overrides"), DictConfig | None), "a section of pre-training keys"),
     ):
         if not right:
-            raise UserError(f"{key}: found {host.plain(cfg.get(key))!r}, accepted: {accepted}")
+            found = host.plain(OmegaConf.select(cfg, key))
+            raise UserError(f"{key}: found {found!r}, accepted: {accepted}")
 
 
 def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -89,6 +93,11 @@ def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]
     missing = [cell for cell in cells if not cell.finished]
     left = f"; {span(seconds_left(cells, missing, {}, int(cfg.jobs)))}" if missing else ""
     print(f"{cfg.name}: {len(cells)} cells, {len(cells) - len(missing)} finished before{left}")
+    late = dict.fromkeys(cell.name for cell in cells if _warms_up_to_the_end(cell))
+    if late:
+        print(
+            f"warm-up takes every epoch of the budget, the rate never comes to its height: {', '.join(late)}"
+        )
     _run_all(folder, cells, missing, int(cfg.jobs))
     results = _write_results(folder, cells)
     columns = ("features", "5-NN", "linear", "s a seed")
@@ -100,6 +109,12 @@ def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]
     if cfg.get("report", True) and any(cell.finished for cell in cells):
         print(f"report: {write_report(folder)}")
     return {"folder": str(folder), "failed": failed, "results": results}
+
+
+def _warms_up_to_the_end(cell: Cell) -> bool:
+    if not cell.file or cell.minutes:  # whose epochs are counted only when it begins
+        return False
+    return float(OmegaConf.select(cell.cfg, "scheduler.warmup_epochs") or 0) >= int(cell.cfg.max_epochs)
 
 
 def _processors() -> int:
@@ -120,11 +135,16 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
         (cell.folder / RESULT).unlink(missing_ok=True)  # of an attempt that failed
         gpu = gpus.get()
         chosen = isinstance(host.plain(cell.cfg.get("devices")), list)  # by the user, among all
-        code = run_apart(_run_cell, cell, threads, jobs, environment={} if chosen else gpu)
-        gpus.put(gpu)
+        try:
+            code = run_apart(_run_cell, cell, threads, jobs, environment={} if chosen else gpu)
+            error = f"the process ended with code {code}"
+        except OSError as failure:  # too little memory for one more process, say
+            error = f"no process could be started: {failure}"
+        finally:
+            gpus.put(gpu)
         if not cell.result and not stop.is_set():
             cell.folder.mkdir(parents=True, exist_ok=True)
-            write_json(cell.folder / RESULT, {"error": f"the process ended with code {code}"})
+            write_json(cell.folder / RESULT, {"error": error})
 
     def say(what: str, waiting: Sequence[Cell]) -> None:
         spent = {place: time.perf_counter() - since for place, since in begun.copy().items()}
@@ -132,8 +152,9 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
         print(f"[{len(cells) - len(waiting)}/{len(cells)}] {what}, {left}", flush=True)
 
     pool = ThreadPoolExecutor(max_workers=jobs)
+    running: dict[Future[None], Cell] = {}
     try:
-        running = {pool.submit(start, cell): cell for cell in missing}
+        running |= {pool.submit(start, cell): cell for cell in missing}
         waiting = list(missing)
         while waiting:
             ended, _ = wait([job for job in running if running[job] in waiting], QUIET, FIRST_COMPLETED)
@@ -147,7 +168,9 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
     finally:  # the command's own end, or Ctrl-C: no cell begins any more, and none goes on
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
-        end_all()
+        while any(job.running() for job in running):  # one may just be starting its process
+            end_all()
+            time.sleep(0.1)
 
 
 def _run_cell(cell: Cell, threads: int, jobs: int) -> None:
@@ -184,25 +207,23 @@ def _measure(cell: Cell) -> dict[str, Any]:
 
 def _write_results(folder: Path, cells: Sequence[Cell]) -> dict[str, list[dict[str, Any]]]:
     """Everything in the folder: these cells, and those of other methods and seeds that ended before."""
-    names = {cell.folder.parent: cell.name for cell in cells}
-    for place in sorted(folder.glob("cells/*")):
-        names.setdefault(place, RAW if place.name == RAW.replace(" ", "-") else place.name)
-    results: dict[str, list[dict[str, Any]]] = {}
-    for place, name in names.items():
-        for file in place.glob(f"seed*/{RESULT}"):
-            found = read_json(file)
-            if not found:
-                continue
-            found.pop("settings", None)  # of the run, with what it left out, are in its folder's config.yaml
-            found.pop("traceback", None)
-            # cells may come from several days and versions, and be judged by another than trained them
-            judged = found.pop("environment", {})
-            trained = read_json(file.parent / found["run"] / "environment.json") if "run" in found else {}
-            found |= _origin(trained or judged)
-            if trained and judged and _origin(trained)["commit"] != _origin(judged)["commit"]:
-                found["judged"] = _origin(judged)
-            seed = int(file.parent.name.removeprefix("seed"))
-            results.setdefault(name, []).append({"seed": seed, **found})
+    order = {cell.name: None for cell in cells}
+    order |= {name: None for name in sorted({name for name, _, _ in places(folder)} - order.keys())}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in order}
+    for name, seed, place in places(folder):
+        found = read_json(place / RESULT)
+        if not found:
+            continue
+        found.pop("settings", None)  # of the run, with what it left out, are in its folder's config.yaml
+        found.pop("traceback", None)
+        # cells may come from several days and versions, and be judged by another than trained them
+        judged = found.pop("environment", {})
+        trained = read_json(place / found["run"] / "environment.json") if "run" in found else {}
+        found |= _origin(trained or judged)
+        if trained and judged and _origin(trained)["commit"] != _origin(judged)["commit"]:
+            found["judged"] = _origin(judged)
+        results[name].append({"seed": seed, **found})
+    results = {name: seeds for name, seeds in results.items() if seeds}
     for seeds in results.values():
         seeds.sort(key=lambda found: found["seed"])
     write_json(folder / "results.json", {"results": results, "environment": environment()})

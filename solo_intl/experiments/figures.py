@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +12,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from solo_intl.engine.run_folder import read_metrics
+
 COLOURS = ("#999999", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
-
-
-def read_metric(metrics: Path, name: str) -> list[tuple[int, float]]:
-    """(step, value) of one column of a run's metrics.csv, rows without it skipped."""
-    with metrics.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(name)]
-    return [(int(row["step"]), float(row[name])) for row in rows]
 
 
 def demo_figure(
@@ -44,7 +38,8 @@ def demo_figure(
     bars.set_xticklabels(["5-NN", "linear"])
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(results), fontsize=8, frameon=False)
     for i, run in enumerate(sorted(runs.glob("*/metrics.csv"))):
-        points = read_metric(run, "train_trace_excess_step")
+        column = "train_trace_excess_step"
+        points = [(row["step"], row[column]) for row in read_metrics(run.parent) if column in row]
         colour = COLOURS[(i + 2) % len(COLOURS)]
         curve.plot(*zip(*points, strict=True), color=colour, label=run.parent.name.rsplit("-", 2)[0])
     curve.set(ylim=(0, None), xlabel="step", ylabel="trace loss over its floor")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from solo_intl import host
 from solo_intl.config import pretrain_settings
 from solo_intl.config.compose import config_folder
 from solo_intl.data import dataset_info
+from solo_intl.engine.precision import uses_gpu
 from solo_intl.engine.run_folder import read_json
 from solo_intl.errors import UserError, not_accepted
 from solo_intl.experiments.budget import check_budget
@@ -85,12 +86,13 @@ def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
         method = read[name].get("method")
         if method not in host.METHODS:
             raise not_accepted(f"method of {place / name}.yaml", method, host.METHODS)
-    budget, seeds, rates = check_budget(cfg), _seeds(cfg), _rates(cfg)
+    budget, seeds, rates = check_budget(cfg), _seeds(cfg), rates_of(cfg)
     _check_overrides(cfg.get("overrides") or DictConfig({}), budget, read.values())
     merged = {
         name: DictConfig(OmegaConf.merge(mine, cfg.get("overrides") or {})) for name, mine in read.items()
     }
     for complete in map(pretrain_settings, merged.values()):
+        uses_gpu(str(complete.accelerator))  # refuses one that is not here
         devices = host.plain(complete.devices)
         if (len(devices) if isinstance(devices, list) else str(devices)) not in (1, "1"):
             raise UserError(
@@ -104,7 +106,7 @@ def cells_of(cfg: DictConfig, folder: Path) -> Iterator[Cell]:
         for name, (file, rate) in rows.items():
             cell = merged[file or baseline].copy()
             _scale_rates(cell, rate)
-            directory = name.replace(" ", "-")
+            directory = directory_of(name)
             cell.seed, cell.name = seed, f"{directory}-seed{seed}"
             cell.checkpoint.dir = str(folder / "cells" / directory / f"seed{seed}")
             # a killed cell goes on from its last epoch, however long ago that was
@@ -129,6 +131,16 @@ def split_row(name: str) -> tuple[str, float]:
     return (found[1], float(found[2])) if found else (name, 1.0)
 
 
+def directory_of(name: str) -> str:
+    """The folder of a row's cells.
+
+    Example:
+        >>> directory_of("raw pixels"), directory_of("byol-x0.3")
+        ('raw-pixels', 'byol-x0.3')
+    """
+    return name.replace(" ", "-")
+
+
 def _check_overrides(overrides: DictConfig, budget: Mapping[str, Any], files: Iterable[DictConfig]) -> None:
     """What the comparison itself sets may not be stated a second time."""
     own = {
@@ -136,6 +148,7 @@ def _check_overrides(overrides: DictConfig, budget: Mapping[str, Any], files: It
         "seed": "seeds",
         "auto_resume": "nothing, it is always on",
         "resume_from_checkpoint": "nothing, a killed cell goes on by itself",
+        "dry_run": "nothing, `solo-intl pretrain --dry-run` tries a method",
         "checkpoint.dir": "checkpoint.dir",
     } | ({"max_epochs": "budget alone"} if budget else {})
     for key, instead in own.items():
@@ -166,7 +179,14 @@ def _wanted(cfg: DictConfig, known: list[str]) -> list[str]:
         return known
     if not isinstance(cfg.methods, ListConfig):
         raise UserError(f"methods: found {cfg.methods!r}, accepted: all, or a list such as [intl,byol]")
-    return list(map(str, cfg.methods))
+    wanted = list(map(str, cfg.methods))
+    for name in wanted:
+        if name in (UNTRAINED, directory_of(RAW)) or _ROW.fullmatch(name):
+            raise UserError(
+                f"methods: found {name!r}, accepted by compare: a file whose name is neither that of a "
+                f"rate's row, such as byol-x3, nor {UNTRAINED} or {directory_of(RAW)}"
+            )
+    return wanted
 
 
 def _seeds(cfg: DictConfig) -> list[int]:
@@ -174,13 +194,15 @@ def _seeds(cfg: DictConfig) -> list[int]:
     if (
         not isinstance(seeds, list)
         or not seeds
-        or not all(type(seed) is int and seed >= 0 for seed in seeds)  # bool is an int too
+        or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)  # bool is an int too
     ):
-        raise UserError(f"seeds: found {seeds!r}, accepted: a list of whole numbers such as [0,1,2]")
+        raise UserError(
+            f"seeds: found {seeds!r}, accepted: a list of whole numbers below 2^32 such as [0,1,2]"
+        )
     return list(dict.fromkeys(seeds))
 
 
-def _rates(cfg: DictConfig) -> list[int | float]:
+def rates_of(cfg: DictConfig) -> list[int | float]:
     """Multiples of each method's own learning rate; a row of its own for each."""
     rates = host.plain(cfg.get("rates", [1]))
     if (
@@ -190,67 +212,3 @@ def _rates(cfg: DictConfig) -> list[int | float]:
     ):
         raise UserError(f"rates: found {rates!r}, accepted: a list of positive numbers such as [0.3,1,3]")
     return [int(rate) if rate == int(rate) else rate for rate in rates]
-
-
-def open_folder(folder: Path, cfg: DictConfig, cells: Sequence[Cell]) -> None:
-    """Keep the settings beside the results, so that no cell of other settings ever joins them.
-
-    Raises:
-        UserError: the folder holds a comparison, or a finished cell, with other settings.
-    """
-    file = folder / "config.yaml"
-    more = ("methods", "rates", "seeds", "rows")  # may join later
-    free = (*more, "jobs", "checkpoint", "report", "note")
-    whole = {
-        **host.plain(cfg),
-        "methods": [cell.file for cell in cells if cell.file],
-        "rates": _rates(cfg),
-        "seeds": [int(cell.cfg.seed) for cell in cells],
-        "rows": [cell.name for cell in cells],  # not every method need have had every rate
-    }
-    if file.is_file():
-        kept = host.plain(OmegaConf.load(file))
-        before = {key: value for key, value in kept.items() if key not in free}
-        now = {key: value for key, value in host.plain(cfg).items() if key not in free}
-        if before != now:
-            different = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-            raise UserError(
-                f"name: found '{cfg.name}', whose folder {folder} holds a comparison with other "
-                f"{', '.join(different)}; accepted: a new name, or the same settings"
-            )
-        for key in more:
-            whole[key] = [*kept.get(key, ()), *whole[key]]
-    for cell in cells:
-        _refuse_others(cell)
-    folder.mkdir(parents=True, exist_ok=True)
-    whole |= {key: list(dict.fromkeys(whole[key])) for key in ("methods", "rows")}
-    whole |= {key: sorted(set(whole[key])) for key in ("rates", "seeds")}
-    partial = file.with_suffix(".partial")
-    partial.write_text(OmegaConf.to_yaml(OmegaConf.create(whole), resolve=True))
-    partial.replace(file)
-
-
-def _refuse_others(cell: Cell) -> None:
-    """The method's file, or the protocol, may have been changed since the cell was measured."""
-    result = cell.result if cell.finished else {}
-    if result and "layer" not in result:
-        raise UserError(
-            f"{cell.folder / RESULT}: found no layer (an older version trained the linear layer in other "
-            "batches); accepted: a new name, or no such file (the cell is judged again from its weights)"
-        )
-    before = result.get("settings")
-    if before is None or before == cell.settings:
-        return
-    then, now = _flat(before), _flat(cell.settings)
-    different = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
-    raise UserError(
-        f"{', '.join(different)}: found other values than those of the finished cell {cell.folder}; "
-        "accepted: the same settings, or a new name"
-    )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

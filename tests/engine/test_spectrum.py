@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from solo_intl.engine.monitor import collapse
+from solo_intl.engine import monitor
 from solo_intl.engine.spectrum import measure_spectrum
 from solo_intl.losses import iternorm, spectrum_rank, trace_loss, trace_loss_floor, whitened_size
+
+
+def collapse(z: torch.Tensor) -> str | None:
+    found = measure_spectrum(z)
+    return monitor.collapse(found.eigenvalues.tolist(), found.mean_cosine, found.direction_share)
 
 
 def embeddings(m: int, d: int, mean: float = 0.0) -> torch.Tensor:
@@ -58,20 +63,20 @@ def test_trace_excess(axis: str):
 
 def test_collapsed_or_not():
     spread = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
-    assert collapse(measure_spectrum(spread)) is None
+    assert collapse(spread) is None
     equal = (spread[:1] + 1e-4 * spread).bfloat16()
-    assert "nearly equal" in str(collapse(measure_spectrum(equal)))
+    assert "nearly equal" in str(collapse(equal))
     line = spread[:, :1] * spread[:1]  # one direction, both ways: spread out, but of rank one
     assert measure_spectrum(line).std > 0.7
-    assert "one direction holds 100.0%" in str(collapse(measure_spectrum(line)))
-    assert collapse(measure_spectrum(spread[:, :6] @ spread[:6])) is None  # six of 63 dimensions
+    assert "one direction holds 100.0%" in str(collapse(line))
+    assert collapse(spread[:, :6] @ spread[:6]) is None  # six of 63 dimensions
     few = torch.zeros(256, 8192)  # channels in use, as behind a ReLU
     few[:, :16] = torch.randn(256, 16, generator=torch.Generator().manual_seed(1)).relu()
     assert measure_spectrum(few).std < 0.05
-    assert collapse(measure_spectrum(few)) is None
+    assert collapse(few) is None
     one_long = spread.clone()
     one_long[7] *= 60
     assert float(measure_spectrum(one_long).eigenvalues[0]) > 0.9
-    assert collapse(measure_spectrum(one_long)) is None
+    assert collapse(one_long) is None
     beside = line + 2 * spread[1:2]  # on a line that misses the origin
-    assert "one direction holds" in str(collapse(measure_spectrum(beside)))
+    assert "one direction holds" in str(collapse(beside))

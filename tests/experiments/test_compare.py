@@ -1,16 +1,19 @@
 """Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation, in its own process;
 a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
 missing, goes on with what was killed in training, and only evaluates what was killed after it, unless its
-weights are gone, and records which code trained; it speaks while no cell ends; every line a cell prints is
-headed by its name, and shows its loss; more methods and seeds may join, and results and report hold them
-all; other settings under one name and a second command on one folder are refused; it ends with a report.
+weights are gone, and records which code trained; Ctrl-C ends its cells, and none begins; it speaks while no
+cell ends; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may
+join, and results and report hold them all; other settings under one name and a second command on one folder
+are refused; it ends with a report.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +27,8 @@ from solo_intl.engine.run_folder import write_json
 from solo_intl.errors import UserError
 from solo_intl.experiments import compare as comparing
 from solo_intl.experiments.cell import device_of, finished_run
-from solo_intl.experiments.grid import Cell, cells_of, open_folder
+from solo_intl.experiments.folder import open_folder
+from solo_intl.experiments.grid import Cell, cells_of
 from solo_intl.experiments.report.data import read_comparison
 
 TINY = (
@@ -137,6 +141,28 @@ def test_goes_on_in_the_middle_of_a_cell(tmp_path: Path):
     assert run.final["steps"] == 12
 
 
+def test_interrupted_at_the_keyboard(tmp_path: Path):
+    """No cell begins any more, none goes on, none has failed."""
+    command = [sys.executable, "-m", "solo_intl.cli", "compare", "--config-name", "digits", "name=stopped"]
+    command += [*TINY, "methods=[simsiam,vicreg]", "++overrides.max_epochs=50", "jobs=1", "report=false"]
+    command += [f"checkpoint.dir={tmp_path}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as stopped:
+        assert stopped.stdout is not None
+        assert any("simsiam, seed 0: epoch 2/50" in line for line in stopped.stdout)
+        os.kill(stopped.pid, signal.SIGINT)  # the command alone: it has to end its cells
+        out, error = stopped.communicate(timeout=60)  # to its end, which is that of the cells' processes too
+    assert stopped.returncode == 130
+    assert error.splitlines()[-1] == "solo-intl: interrupted"
+    assert "vicreg" not in out
+    cells = tmp_path / "compare" / "stopped" / "cells"
+    assert {file.parent.parent.name for file in cells.glob("*/seed0/result.json")} == {
+        "raw-pixels",
+        "untrained",
+    }
+
+
 def test_parts_of_a_grid_are_one_comparison(folder: Path):
     place = folder / "compare" / "tiny"
     before = results(folder)
@@ -194,30 +220,37 @@ def test_a_run_that_cannot_be_judged_is_trained_again(folder: Path, tmp_path: Pa
     assert finished_run(cfg) is None
 
 
-def test_a_methods_file_changed_meanwhile(folder: Path):
-    place = folder / "compare" / "tiny"
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_seed_of_other_settings_does_not_join(folder: Path, tmp_path: Path, seed: int):
+    """Not beside a seed that was measured before the method's file was changed, either."""
+    place = Path(shutil.copytree(folder / "compare" / "tiny", tmp_path / "compare" / "tiny"))
     cfg = OmegaConf.load(place / "config.yaml")
     assert isinstance(cfg, DictConfig)
+    cfg.seeds = [seed]
     cells = list(cells_of(cfg, place))
-    (simsiam,) = [cell for cell in cells if cell.name == "simsiam" and cell.cfg.seed == 0]
     open_folder(place, cfg, cells)
-    simsiam.cfg.optimizer.lr = 7  # as if simsiam.yaml said so now
+    for cell in cells:
+        if cell.name == "simsiam":
+            cell.cfg.optimizer.lr = 7
     with pytest.raises(UserError, match=r"optimizer\.lr: found other values than .*simsiam/seed0"):
         open_folder(place, cfg, cells)
 
 
-def test_cells_that_were_judged_otherwise_do_not_join(folder: Path, tmp_path: Path):
+def test_what_needs_no_training_is_whoevers(folder: Path, tmp_path: Path):
+    """It has the data and the network of some method's file, of which the rest does not matter."""
     place = Path(shutil.copytree(folder / "compare" / "tiny", tmp_path / "compare" / "tiny"))
     cfg = OmegaConf.load(place / "config.yaml")
     assert isinstance(cfg, DictConfig)
-    (file,) = place.glob("cells/raw-pixels/seed0/result.json")
-    kept = json.loads(file.read_text())
-    del kept["layer"]
-    file.write_text(json.dumps(kept))
-    with pytest.raises(UserError, match=r"raw-pixels/seed0/result.json: found no layer .*judged again"):
-        open_folder(place, cfg, list(cells_of(cfg, place)))
-    file.unlink()
-    open_folder(place, cfg, list(cells_of(cfg, place)))
+    cfg.seeds = [0]
+    cells = list(cells_of(cfg, place))
+    for cell in cells:
+        if not cell.file:
+            cell.cfg.optimizer.lr = 7
+            cell.cfg.augmentations[1].crop_size = 12
+    open_folder(place, cfg, cells)
+    cells[1].cfg.backbone.stem_stride = 1
+    with pytest.raises(UserError, match=r"backbone\.stem_stride: found other values than .*untrained/seed0"):
+        open_folder(place, cfg, cells)
 
 
 @pytest.mark.parametrize(("devices", "found"), [(1, "cuda:0"), ("1", "cuda:0"), ([1], "cuda:1")])

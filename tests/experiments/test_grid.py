@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from solo_intl.cli import main
 from solo_intl.engine.run_folder import write_json
+from solo_intl.experiments.compare import _warms_up_to_the_end
 from solo_intl.experiments.grid import RAW, UNTRAINED, cells_of
 
 
@@ -80,6 +81,12 @@ def test_raw_pixels_only_where_images_have_one_size(tmp_path: Path):
         ("name=..", "name: found '..', accepted: a folder's name"),
         ("pretrain=3", "pretrain: found 3, accepted: a folder"),
         ("checkpoint=null", "checkpoint: found None, accepted: a section with dir"),
+        ("checkpoint.dir=null", "checkpoint.dir: found None, accepted: a folder"),
+        ("report=maybe", "report: found 'maybe', accepted: true or false"),
+        ("seeds=[4294967296]", "seeds: found [4294967296], accepted: a list of whole numbers below 2^32"),
+        ("++overrides.dry_run=true", "overrides.dry_run: found True, accepted by compare: nothing"),
+        ("methods=[simsiam,byol-x3]", "methods: found 'byol-x3', accepted by compare: a file whose name"),
+        ("methods=[untrained]", "methods: found 'untrained', accepted by compare: a file whose name"),
         ("checkpoint.dir=/dev/null/here", "checkpoint.dir: cannot write /dev/null/here"),
         ("++overrides=3", "overrides: found 3, accepted: a section"),
         ("++overrides.scheduler=null", "overrides.scheduler: found None, accepted: a section with name"),
@@ -108,3 +115,20 @@ def test_unknown_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["compare", f"checkpoint.dir={tmp_path}", "methods=[simsian]"]) == 2
     assert "methods: found 'simsian'" in capsys.readouterr().err
     assert not (tmp_path / "compare").exists()
+
+
+def test_a_gpu_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    gpu = "++overrides.accelerator=gpu"
+    assert main(["compare", f"checkpoint.dir={tmp_path}", "methods=[simsiam]", gpu]) == 2
+    assert "accelerator: found 'gpu', but this machine has no GPU" in capsys.readouterr().err
+    assert not (tmp_path / "compare").exists()
+
+
+def test_whose_warm_up_takes_every_epoch():
+    cfg = OmegaConf.create({"pretrain": "pretrain/cifar", "methods": ["byol", "intl"], "seeds": [0]})
+    for epochs, late in ((10, ["byol"]), (11, []), (2, ["byol", "intl"])):
+        cells = cells_of(OmegaConf.merge(cfg, {"budget": {"max_epochs": epochs}}), Path("made"))
+        assert [cell.name for cell in cells if _warms_up_to_the_end(cell)] == late

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from solo_intl.experiments.report import ranking
 from solo_intl.experiments.report.data import Comparison, Entry, Run
-from solo_intl.experiments.report.ranking import Row, caution, conclusion, holm, rank
+from solo_intl.experiments.report.ranking import Row, caution, holm, rank
 
 Scores = Mapping[str, Mapping[int, float]]  # linear accuracy by method and seed
 
@@ -34,6 +35,10 @@ def comparison(scores: Scores) -> Comparison:
 
 def ranked(scores: Scores) -> dict[str, Row]:
     return {row.entry.name: row for row in rank(comparison(scores))}
+
+
+def conclusion(rows: list[Row]) -> str:
+    return " ".join(ranking.conclusion(rows))
 
 
 def test_three_methods_against_scipy_and_holm_by_hand():
@@ -163,6 +168,17 @@ def test_where_intl_stands():
     assert "degrees" not in caution(few).lower()
     ahead = conclusion(rank(comparison({"intl": {0: 91}, "a": {0: 90}})))
     assert "stands" not in ahead
+
+
+@pytest.mark.parametrize(("warmup", "late"), [(19, False), (20, True), (None, False)])
+def test_who_was_still_warming_up(warmup: int | None, late: bool):
+    made = comparison({"a": {0: 90}, "b": {0: 89}})
+    settings = {"scheduler": {"warmup_epochs": warmup}}
+    final = {"epochs": 20, "seconds": 1.0, "metrics": {}, "peak_memory_gib": None}
+    made.entries[1].runs[:] = [replace(run, final=final, settings=settings) for run in made.entries[1].runs]
+    said = conclusion(rank(made))
+    assert said.endswith("the learning rate never came to its height: b.") == late
+    assert ("Warm-up" in said) == late
 
 
 def test_holm():

@@ -21,6 +21,7 @@ from PIL import Image
 from solo_intl.cli import main
 from solo_intl.engine.run_folder import environment, write_json
 from solo_intl.experiments import compare, grid
+from solo_intl.experiments.folder import open_folder
 from solo_intl.experiments.report import spectra
 from solo_intl.experiments.report.curves import online
 from solo_intl.experiments.report.data import read_comparison
@@ -58,11 +59,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for cell in grid.cells_of(cfg, place):
         if cell.name in ("intl", "simclr") or cell.cfg.seed == 0:
             result = compare._measure(cell)
-            write_json(cell.folder / "result.json", {**result, "seconds": 1.0, "environment": environment()})
+            shared = {"seconds": 1.0, "jobs": 1, "threads": 2, "environment": environment()}
+            write_json(cell.folder / "result.json", {**result, **shared})
     broken = place / "cells" / "byol" / "seed0"
     broken.mkdir(parents=True)
     write_json(broken / "result.json", {"error": "ValueError: <b>made</b> to fail", "environment": {}})
-    grid.open_folder(place, cfg, list(grid.cells_of(cfg, place)))
+    open_folder(place, cfg, list(grid.cells_of(cfg, place)))
     assert main(["report", str(place)]) == 0
     return place
 
@@ -207,8 +209,15 @@ def test_run_folders_that_were_removed(folder: Path, tmp_path: Path):
     assert (
         rows["intl"].linear == {row.entry.name: row for row in rank(read_comparison(folder))}["intl"].linear
     )
-    assert (rows["intl"].seconds_per_epoch or 0) > 0
+    assert (rows["intl"].seconds_per_epoch or (0,))[0] > 0
     assert "or the run folders were removed" in page
+    sections = re.findall(r'<section id="(.*?)">(.*?)</section>', page, flags=re.DOTALL)
+    assert len(sections) == 9
+    for anchor, content in sections:
+        assert "<figure>" in content or '<p class="note">' in content, anchor
+    assert re.search(
+        r'id="accuracy">\s*<h2>Accuracy</h2>\s*<p class="note">Left out. No run has a metrics', page
+    )
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")

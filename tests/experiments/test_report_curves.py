@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from solo_intl.experiments.report.curves import _validated, draw_losses, own_losses
@@ -69,19 +70,23 @@ def test_a_method_without_a_loss_is_named(tmp_path: Path):
     assert drawn.caption.endswith("Without a logged loss: b.")
 
 
-def watched(name: str, *steps: int | None) -> Entry:
-    """A method whose n-th seed was warned of at a step, or not."""
+def watched(name: str, *steps: int | None, last: float = 0.1) -> Entry:
+    """A method whose n-th seed was warned of at a step, or not; its last measure of mean cosine."""
     runs = []
     for seed, step in enumerate(steps):
         warned = None if step is None else {"step": step, "reason": f"std {step}"}
         final = {"spectrum": {"warned": warned}}
-        runs.append(Run(Path(), seed, {"knn": 1.0, "linear": 1.0}, final, (), {}))
+        run = Run(Path(), seed, {"knn": 1.0, "linear": 1.0}, final, (), {})
+        measures = {"mean_cosine": [0.999, last], "direction_share": [0.1, 0.1]}
+        vars(run)["spectrum"] = {"eigenvalues": np.full((2, 4), 0.25), **measures}
+        runs.append(run)
     return Entry(name, runs)
 
 
 def test_alarms_are_told_by_method():
-    silent, some, one = watched("a", None, None), watched("b", 19, 9, None), watched("c", 4)
+    silent, some, one = watched("a", None, None), watched("b", 19, 9, None), watched("c", 4, last=0.998)
     assert alarms(Comparison(Path(), {}, [silent], [])) == ""
     assert alarms(Comparison(Path(), {}, [silent, some, one], [])) == (
-        "The monitor warned of collapse in b (2 of 3 seeds, first at step 10: std 9); c (step 5: std 4)."
+        "The monitor warned of collapse in b (2 of 3 seeds, first at step 10: std 9; still so at the last "
+        "measurement: 0); c (step 5: std 4; still so at the last measurement: 1)."
     )

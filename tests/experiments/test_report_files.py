@@ -1,6 +1,6 @@
 """Claims about the files that the report reads: what a killed process left unfinished in metrics.csv is
 skipped; a killed and resumed cell is one run, and what its later part did again is taken from there; another
-folder is refused."""
+folder is refused; what lies beside the cells is passed over."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from solo_intl.cli import main
+from solo_intl.experiments import compare
 from solo_intl.experiments.report.data import Run, read_comparison
 
 WHOLE = "epoch,step,loss\r\n0,1,0.5\r\n1,3,0.25\r\n"
@@ -80,3 +81,16 @@ def test_not_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert f"found no comparison in {tmp_path}" in capsys.readouterr().err
     assert main(["report"]) == 2
     assert "found no folder" in capsys.readouterr().err
+
+
+def test_what_is_no_cell_is_passed_over(tmp_path: Path):
+    """A copy made by hand, say, or a file."""
+    for name in ("seed0", "seed0-old", "seed", "notes"):
+        cell = tmp_path / "cells" / "raw-pixels" / name
+        cell.mkdir(parents=True)
+        (cell / "result.json").write_text('{"accuracies": {"knn": 1.0, "linear": 1.0}}')
+    (tmp_path / "cells" / "raw-pixels" / "seed7").write_text("")
+    (tmp_path / "config.yaml").write_text("name: made\n")
+    (entry,) = read_comparison(tmp_path).entries
+    assert [(entry.name, run.seed) for run in entry.runs] == [("raw pixels", 0)]
+    assert list(compare._write_results(tmp_path, [])) == ["raw pixels"]

@@ -6,58 +6,55 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from solo_intl.experiments.report.data import Comparison, Entry, Run, read_comparison
-from solo_intl.experiments.report.page import _facts
+from solo_intl.experiments.report.page import _facts, _table
 from solo_intl.experiments.report.ranking import rank
 from solo_intl.experiments.report.standings import cost, draw_ranking, sharing
 
 CONFIG = "backbone: {name: vit_tiny}\noptimizer: {batch_size: 8}\n"
 
 
-def trained(jobs: int | None, threads: int | None = None) -> Entry:
+def trained(jobs: int, threads: int) -> Entry:
     return Entry("a", [Run(Path(), 0, {"knn": 1.0, "linear": 1.0}, {}, (), {}, jobs, threads)])
 
 
 @pytest.mark.parametrize(
-    ("last", "cells", "count", "each"),
+    ("cells", "said"),
     [
-        (1, [(2, 1), (1, 2)], "1 to 2", ", 1 to 2 threads a cell"),
-        (2, [(1, 2), (1, 2)], None, None),
-        (2, [(None, None)], "2", ""),
-        (1, [(None, None)], None, None),
-        (4, [(None, None), (1, 8)], "1 to 4", ", 8 threads a cell"),
-        (4, [], None, None),
+        (
+            [(2, 1), (1, 2)],
+            " 1 to 2 cells at a time, and whatever else ran, shared the processor, 1 to 2 threads a",
+        ),
+        ([(2, 1)], " 2 cells at a time, and whatever else ran, shared the processor, 1 thread a cell: "),
+        ([(1, 2), (1, 2)], ""),
+        ([], ""),
     ],
 )
-def test_cells_that_shared_the_processor(
-    last: int, cells: list[tuple[int, int]], count: str | None, each: str | None
-):
-    entries = [trained(*cell) for cell in cells]
-    found = sharing(Comparison(Path(), {"jobs": last}, entries, []))
-    said = f" {count} cells at a time, and whatever else ran, shared the processor{each}: "
-    assert found.startswith(said if count else "")
-    assert bool(found) == bool(count)
+def test_cells_that_shared_the_processor(cells: list[tuple[int, int]], said: str):
+    found = sharing(Comparison(Path(), {}, [trained(*cell) for cell in cells], []))
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
 
 
 def test_a_cell_recorded_it(tmp_path: Path):
     (tmp_path / "config.yaml").write_text("jobs: 1\n")
-    for seed, record in enumerate(({"jobs": 2, "threads": 4}, {})):
-        cell = tmp_path / "cells" / "a" / f"seed{seed}"
-        cell.mkdir(parents=True)
-        result = {"accuracies": {"knn": 1.0, "linear": 1.0}, **record}
-        (cell / "result.json").write_text(json.dumps(result))
-    runs = read_comparison(tmp_path).entries[0].runs
-    assert [(run.jobs, run.threads) for run in runs] == [(2, 4), (None, None)]
+    cell = tmp_path / "cells" / "a" / "seed0"
+    cell.mkdir(parents=True)
+    result = {"accuracies": {"knn": 1.0, "linear": 1.0}, "jobs": 2, "threads": 4}
+    (cell / "result.json").write_text(json.dumps(result))
+    (run,) = read_comparison(tmp_path).entries[0].runs
+    assert (run.jobs, run.threads) == (2, 4)
 
 
 def measured(folder: Path, name: str, linear: float, *memory: float | None) -> Entry:
     """A method with as many seeds as peaks of memory."""
     (folder / "config.yaml").write_text(CONFIG)
     (folder / "metrics.csv").write_text("epoch,step,loss\n")
-    final = {"seconds": 6.0, "epochs": 2}
+    final: dict[str, Any] = {"seconds": 6.0, "epochs": 2, "metrics": {}}
     return Entry(
         name,
         [
@@ -97,3 +94,13 @@ def test_bars_of_memory(tmp_path: Path):
     assert bars([1.23], [2.76]) == ["1.23", "2.76"]
     assert bars([1.23, 2.76], [1.23]) == ["2.76", "1.23"]  # the highest of any seed
     assert bars([1.23], [None]) == ["1.23"]
+
+
+def test_times_of_several_seeds_have_a_deviation(tmp_path: Path):
+    (row,) = rank(Comparison(tmp_path, {}, [entry := measured(tmp_path, "m", 1.0, 1.0, 1.0)], []))
+    assert row.seconds_per_epoch == (3.0, 0.0)
+    entry.runs[1].final["seconds"] = 18.0
+    (row,) = rank(Comparison(tmp_path, {}, [entry], []))
+    assert row.seconds_per_epoch == (6.0, pytest.approx(3 * 2**0.5))
+    (line,) = _table(Comparison(tmp_path, {}, [entry], []), [row])
+    assert line["seconds"] == "6.0 ± 4.2"

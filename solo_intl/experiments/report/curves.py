@@ -86,13 +86,9 @@ def accuracy_time(comparison: Comparison, styles: Styles, folder: Path) -> Figur
     curves: dict[str, Points] = {}
     for entry in comparison.methods:
         accuracy = dict(entry.mean_series(online(comparison)))
-        seconds = dict(mean_points([list(run.times.items()) for run in entry.runs]))
+        seconds = dict(mean_points([run.series("seconds") for run in entry.runs]))
         curves[entry.name] = [(seconds[e] / 60, accuracy[e]) for e in accuracy if e in seconds]
-    timed = all(run.timed for entry in comparison.methods for run in entry.runs)
-    caption = "The same against minutes of training, validation included."
-    if not timed:
-        caption += " Epochs were not timed in every run; there, each counts as the run's mean."
-    caption += sharing(comparison)
+    caption = f"The same against minutes of training, validation included.{sharing(comparison)}"
     return _lines(
         curves, styles, folder, "accuracy-time", "Accuracy over time", caption, "minutes", "online top-1 (%)"
     )

@@ -18,6 +18,7 @@ from solo_intl.engine.run_folder import read_json, read_metrics
 from solo_intl.engine.views import VIEWS_FILE
 from solo_intl.errors import UserError
 from solo_intl.experiments.cell import FEATURES_FILE
+from solo_intl.experiments.folder import places
 from solo_intl.experiments.grid import RAW, RESULT, UNTRAINED
 
 Arrays = dict[str, np.ndarray]
@@ -38,9 +39,9 @@ class Run:
             reference, and where they were removed.
         environments: versions, machine and date of the processes that trained it, part by part, and of the
             one that judged it.
-        jobs: how many cells ran at a time; None in folders that did not record it.
-        threads: threads of this cell; None in folders that did not record it.
-        layer: how the linear layer fitted its training images; empty in folders that did not record it.
+        jobs: how many cells ran at a time.
+        threads: threads of this cell.
+        layer: how the linear layer fitted its training images.
         settings: the configuration that the comparison gave.
     """
 
@@ -50,8 +51,8 @@ class Run:
     final: dict[str, Any]
     parts: tuple[Path, ...]
     environments: tuple[dict[str, Any], ...]
-    jobs: int | None = None
-    threads: int | None = None
+    jobs: int = 1
+    threads: int = 1
     layer: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -65,28 +66,9 @@ class Run:
             rows = [row for row in rows if row["step"] < first] + found
         return rows
 
-    @property
-    def _before(self) -> list[dict[str, float]]:
-        """The rows of all parts that are not the last one's."""
-        last = len(read_metrics(self.parts[-1])) if self.parts else 0
-        return self.rows[: len(self.rows) - last]
-
     def series(self, name: str, over: str = "epoch") -> Points:
         """(epochs or steps done, value) of one column."""
         return [(row[over] + 1, row[name]) for row in self.rows if name in row and over in row]
-
-    @property
-    def times(self) -> dict[float, float]:
-        """Seconds of training by the number of epochs done; from the mean where none were recorded."""
-        recorded = dict(self.series("seconds"))
-        if recorded:
-            return recorded
-        return {epoch: epoch * self.seconds_per_epoch for epoch, _ in self.series("train_acc1_epoch")}
-
-    @property
-    def timed(self) -> bool:
-        """Whether each epoch's time was recorded."""
-        return bool(self.series("seconds"))
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -94,16 +76,20 @@ class Run:
         recorded = self.series("seconds")
         if recorded:
             return recorded[-1][1] / recorded[-1][0]
-        if self.final.get("metrics", {}).get("seconds"):  # over all parts, though their folders were removed
-            return float(self.final["metrics"]["seconds"]) / int(self.final["epochs"])
-        # the other final figures are those of the last part alone
-        before = max((row["epoch"] + 1 for row in self._before if "epoch" in row), default=0)
-        return float(self.final["seconds"]) / max(1, int(self.final["epochs"]) - before)
+        total = self.final["metrics"].get("seconds", self.final["seconds"])  # the run folders were removed
+        return float(total) / max(1, int(self.final["epochs"]))
 
     @property
     def hours(self) -> float:
         """Hours of training, over all parts."""
         return self.seconds_per_epoch * int(self.final["epochs"]) / 3600
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the learning rate still rose when training ended."""
+        cfg: Any = OmegaConf.create(self.config)
+        epochs = OmegaConf.select(cfg, "scheduler.warmup_epochs")
+        return epochs is not None and epochs >= int(self.final["epochs"])
 
     @cached_property
     def spectrum(self) -> Arrays:
@@ -214,26 +200,20 @@ def read_comparison(folder: Path) -> Comparison:
     settings: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     entries: dict[str, Entry] = {}
     missing = {(name, int(seed)) for name in settings.get("rows", ()) for seed in settings["seeds"]}
-    for place in sorted(folder.glob("cells/*/seed*"), key=lambda path: (path.parent.name, _seed(path))):
-        name = "raw pixels" if place.parent.name == "raw-pixels" else place.parent.name
+    for name, seed, place in sorted(places(folder)):
         result = read_json(place / RESULT)
         entry = entries.setdefault(name, Entry(name))
-        cell = (name, _seed(place))
-        missing = missing - {cell} if result else missing | {cell}
+        missing = missing - {(name, seed)} if result else missing | {(name, seed)}
         if "error" in result:
-            entry.errors[_seed(place)] = str(result["error"])
+            entry.errors[seed] = str(result["error"])
         elif result:
-            entry.runs.append(_run(place, result))
+            entry.runs.append(_run(place, seed, result))
     if not any(entry.runs for entry in entries.values()):
         raise UserError(f"report: found no finished cell in {folder}, accepted: one at least")
     return Comparison(folder, settings, list(entries.values()), sorted(missing))
 
 
-def _seed(place: Path) -> int:
-    return int(place.name.removeprefix("seed"))
-
-
-def _run(place: Path, result: Mapping[str, Any]) -> Run:
+def _run(place: Path, seed: int, result: Mapping[str, Any]) -> Run:
     parts: list[Path] = []
     part = place / result["run"] if "run" in result else None
     while part is not None and part.is_dir() and part not in parts:
@@ -242,11 +222,10 @@ def _run(place: Path, result: Mapping[str, Any]) -> Run:
         part = part.with_name(Path(before).parent.parent.name) if before else None
     final = result.get("pretraining") or {}
     environments = [read_json(part / "environment.json") for part in parts] + [result.get("environment")]
-    more: dict[str, Any] = {key: result.get(key) for key in ("jobs", "threads")}
-    more |= {key: result.get(key) or {} for key in ("layer", "settings")}
+    more = {key: result[key] for key in ("jobs", "threads", "layer", "settings") if key in result}
     return Run(
         place,
-        _seed(place),
+        seed,
         result["accuracies"],
         final,
         tuple(parts),

@@ -70,13 +70,14 @@ def write_pages(folder: Path) -> Path:
 
 def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Section]:
     off = "No run was monitored (monitor.every_n_steps was 0), or the run folders were removed."
-    lost = "they are older than this part of the report, or were removed."
-    kept, seen = f"No cell kept its validation features: {lost}", f"No run kept the views it saw: {lost}"
+    kept = "No cell kept its validation features: they were removed."
+    seen = "No run kept the views it saw: they were removed."
+    logged = "No run has a metrics.csv: no method has finished, or the run folders were removed."
     return [
         Section("ranking", "Ranking", "", draw_ranking(rows, folder)),
-        Section("accuracy", "Accuracy", "", draw_accuracy(comparison, folder)),
-        Section("cost", "Cost", "", draw_cost(comparison, rows, folder)),
-        Section("losses", "Losses", "", draw_losses(comparison, folder)),
+        _section("accuracy", "Accuracy", logged, lambda: draw_accuracy(comparison, folder)),
+        _section("cost", "Cost", "No method has finished.", lambda: draw_cost(comparison, rows, folder)),
+        _section("losses", "Losses", logged, lambda: draw_losses(comparison, folder)),
         _section(
             "spectrum",
             "Spectrum of the embeddings",
@@ -150,7 +151,7 @@ def _table(comparison: Comparison, rows: list[Row]) -> list[dict[str, str]]:
             "p": chance(row.p),
             "adjusted": chance(row.adjusted),
             "seeds": seeds(row),
-            "seconds": number(row.seconds_per_epoch, ".1f"),
+            "seconds": "–" if row.seconds_per_epoch is None else show(row.seconds_per_epoch, 1),  # noqa: RUF001
             "memory": number(row.memory, ".2f"),
         }
         for row in rows
@@ -238,6 +239,7 @@ def _settings(entry: Entry) -> dict[str, str]:
         "weight decay": f"{optimizer.weight_decay:g}",
         "batch": str(optimizer.batch_size),
         "epochs": str(cfg.max_epochs),
+        "warm-up": str(cfg.scheduler.warmup_epochs),
         "steps": f"{mean(run.final['steps'] for run in entry.runs):.0f}",
         "views": str(sum(view.num_crops for view in cfg.augmentations)),
         "embedding": str(cfg.method_kwargs.get("proj_output_dim", "–")),  # noqa: RUF001

@@ -13,6 +13,7 @@ from solo_intl.experiments.grid import RAW
 from solo_intl.experiments.report.data import Comparison, Entry
 
 LEVEL = 0.05
+Score = tuple[float, float | None]  # mean, and standard deviation over seeds if there are several
 LABELS = ("supcon",)  # methods of solo-learn that pre-train with the labels
 LABELLED = "uses labels"
 INCOMPLETE = "incomplete"  # fewer seeds than most others have finished: a lucky one must not win
@@ -22,7 +23,7 @@ EQUAL = "the same difference at every seed, which leaves no variance"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the ranking; accuracies in percent as (mean, standard deviation over seeds or None).
+    """One line of the ranking; accuracies in percent, memory the highest of any seed in GiB.
 
     ``difference`` is the mean over common seeds of linear accuracy less the first method's; ``p`` the paired
     t-test's two-sided value, ``adjusted`` the same after Holm's correction; None where there is no test, and
@@ -31,9 +32,9 @@ class Row:
     """
 
     entry: Entry
-    knn: tuple[float, float | None]
-    linear: tuple[float, float | None]
-    seconds_per_epoch: float | None
+    knn: Score
+    linear: Score
+    seconds_per_epoch: Score | None
     memory: float | None
     difference: float | None = None
     p: float | None = None
@@ -100,30 +101,33 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def conclusion(rows: Sequence[Row]) -> str:
-    """What the ranking allows to say, in a few sentences."""
+def conclusion(rows: Sequence[Row]) -> list[str]:
+    """What the ranking allows to say, a statement each: who is first, then what else a reader must know."""
     trained = [row for row in rows if row.entry.trained and row.mark != LABELLED]
     if not trained:
-        return "No method has finished yet."
+        return ["No method has finished yet."]
     first, seeds = trained[0], len(trained[0].entry.runs)
     said = (
         f"First by linear accuracy: {first.entry.name}, {show(first.linear)} % over {_count(seeds, 'seed')}."
     )
-    others = [row for row in trained[1:] if row.adjusted is not None]
-    rest = [*_ahead(trained), *_ours(trained), *_beaten(rows)]
-    if len(trained) == 1:
-        return " ".join([said, *rest])
-    untested = _reasons(trained[1:])
-    if not others:
-        return " ".join([f"{said} No paired test over seeds ({untested}).", *rest])
-    apart = [row.label for row in others if (row.adjusted or 0.0) < LEVEL]
-    near = [row.label for row in others if (row.adjusted or 0.0) >= LEVEL]
+    others = _apart(trained[1:]) + _ahead(trained) + _ours(trained)
+    return [said, *others, *_beaten(rows), *_warming_up(rows)]
+
+
+def _apart(rest: Sequence[Row]) -> list[str]:
+    """Whom the paired test tells from the first."""
+    if not rest:
+        return []
+    untested = _reasons(rest)
+    tested = [row for row in rest if row.adjusted is not None]
+    if not tested:
+        return [f"No paired test over seeds ({untested})."]
+    apart = [row.label for row in tested if (row.adjusted or 0.0) < LEVEL]
+    near = [row.label for row in tested if (row.adjusted or 0.0) >= LEVEL]
     level = "told apart from it at the 5 % level after Holm's correction"
     told = f"{level}: {', '.join(apart)}; not told apart: {', '.join(near) or 'none'}"
     why = f"; not tested ({untested})" if untested else ""
-    count = _count(len(trained) - 1, "other")
-    all_told = f"{said} Of {count}, {told if apart else f'none is {level}'}{why}."
-    return " ".join([all_told, *rest])
+    return [f"Of {_count(len(rest), 'other')}, {told if apart else f'none is {level}'}{why}."]
 
 
 def _ahead(trained: Sequence[Row]) -> list[str]:
@@ -171,6 +175,13 @@ def _ours(trained: Sequence[Row]) -> list[str]:
     return said
 
 
+def _warming_up(rows: Sequence[Row]) -> list[str]:
+    """Whose settings are for a longer training."""
+    names = [row.entry.name for row in rows if any(run.warming_up for run in row.entry.runs)]
+    said = "Warm-up took every epoch, so the learning rate never came to its height: "
+    return [f"{said}{', '.join(names)}."] if names else []
+
+
 def caution(rows: Sequence[Row]) -> str:
     """What the tests of this table can say, and what not."""
     tests = [row.common for row in rows if row.p is not None]
@@ -195,9 +206,15 @@ def _reasons(rows: Sequence[Row]) -> str:
     return "; ".join(f"{why}: {', '.join(found)}" for why, found in names.items() if found)
 
 
-def show(score: tuple[float, float | None]) -> str:
-    """Mean and deviation as they stand in a table."""
-    return f"{score[0]:.2f}" + ("" if score[1] is None else f" ± {score[1]:.2f}")
+def show(score: Score, digits: int = 2) -> str:
+    """Mean and deviation as they stand in a table.
+
+    Example:
+        >>> show((98.0, 0.257)), show((6.25, None), digits=1)
+        ('98.00 ± 0.26', '6.2')
+    """
+    mean_, spread = score
+    return f"{mean_:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
 
 
 def show_p(p: float) -> str:
@@ -209,8 +226,7 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def _score(entry: Entry, key: str) -> tuple[float, float | None]:
-    values = [run.accuracies[key] for run in entry.runs]
+def _score(values: Sequence[float]) -> Score:
     return mean(values), stdev(values) if len(values) > 1 else None
 
 
@@ -218,9 +234,9 @@ def _row(entry: Entry) -> Row:
     trained = [run for run in entry.runs if run.final]
     return Row(
         entry,
-        knn=_score(entry, "knn"),
-        linear=_score(entry, "linear"),
-        seconds_per_epoch=mean(run.seconds_per_epoch for run in trained) if trained else None,
+        knn=_score([run.accuracies["knn"] for run in entry.runs]),
+        linear=_score([run.accuracies["linear"] for run in entry.runs]),
+        seconds_per_epoch=_score([run.seconds_per_epoch for run in trained]) if trained else None,
         memory=max((run.final["peak_memory_gib"] or 0.0 for run in trained), default=0.0) or None,
     )
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from solo_intl.experiments.report.data import Comparison, Entry, Points, mean_points
+from solo_intl.engine.monitor import collapse
+from solo_intl.experiments.report.data import Arrays, Comparison, Entry, Points, mean_points
 from solo_intl.experiments.report.style import COLOURS, Figure, Styles, canvas, finish, legend_below
 
 _MEASURES = {
@@ -46,15 +47,28 @@ def draw_spectra(comparison: Comparison, folder: Path) -> list[Figure]:
 
 
 def alarms(comparison: Comparison) -> str:
-    """Whose runs the monitor warned of, and why."""
+    """Whose runs the monitor warned of, why, and how many were still so when last measured."""
     said = []
     for entry in comparison.methods:
-        rung = [found for run in entry.runs if (found := (run.final.get("spectrum") or {}).get("warned"))]
-        if rung:
-            seeds = f"{len(rung)} of {len(entry.runs)} seeds, first at " if len(entry.runs) > 1 else ""
-            first = min(rung, key=lambda found: found["step"])
-            said.append(f"{entry.name} ({seeds}step {first['step'] + 1}: {first['reason']})")
+        warned = {
+            run.seed: found
+            for run in entry.runs
+            if (found := (run.final.get("spectrum") or {}).get("warned"))
+        }
+        if warned:
+            seeds = f"{len(warned)} of {len(entry.runs)} seeds, first at " if len(entry.runs) > 1 else ""
+            first = min(warned.values(), key=lambda found: found["step"])
+            still = sum(_collapsed_at_last(run.spectrum) for run in entry.runs if run.seed in warned)
+            last = f"still so at the last measurement: {still}"
+            said.append(f"{entry.name} ({seeds}step {first['step'] + 1}: {first['reason']}; {last})")
     return f"The monitor warned of collapse in {'; '.join(said)}." if said else ""
+
+
+def _collapsed_at_last(spectrum: Arrays) -> bool:
+    if not spectrum:
+        return False
+    last = (spectrum[name][-1] for name in ("eigenvalues", "mean_cosine", "direction_share"))
+    return collapse(*last) is not None
 
 
 def _measure(name: str, watched: list[Entry], styles: Styles, folder: Path) -> Figure:
@@ -124,6 +138,10 @@ def _over_training(watched: list[Entry], folder: Path) -> Figure:
             axes.set(xscale="log", yscale="log")
             axes.set_title(entry.name, fontsize=8)
             axes.tick_params(labelsize=7)
+        for axes in grid.flat[: len(watched)][
+            -columns:
+        ]:  # the last of each column, though its row be not full
+            axes.tick_params(labelbottom=True)
         figure.supxlabel("eigenvalue, from the greatest", fontsize=8)
         figure.supylabel("share of the trace", fontsize=8)
         caption = "Five moments from the first step (thin, pale) to the last (thick, dark); first seed."

@@ -78,36 +78,37 @@ def over_rates(rows: Sequence[Row], folder: Path) -> Figure:
 
 def cost(rows: Sequence[Row], folder: Path, remark: str = "") -> Figure:
     """Seconds an epoch and peak memory."""
-    rows = sorted(rows, key=lambda row: row.seconds_per_epoch or 0.0, reverse=True)
+    rows = sorted(rows, key=lambda row: (row.seconds_per_epoch or (0.0,))[0], reverse=True)
     with canvas(1, 2, height=0.9 + 0.22 * len(rows), sharey=True) as (figure, panels):
-        for axes, key, label in zip(
-            panels, ("seconds_per_epoch", "memory"), ("seconds an epoch", "peak memory (GiB)"), strict=True
+        seconds, spread = zip(*(row.seconds_per_epoch or (math.nan, None) for row in rows), strict=True)
+        memory = [math.nan if row.memory is None else row.memory for row in rows]
+        bounds = [value or 0.0 for value in spread] if any(spread) else None  # one seed has none
+        colours = [HIGHLIGHT if row.entry.name.startswith("intl") else COLOURS[0] for row in rows]
+        for axes, values, error, label in zip(
+            panels, (seconds, memory), (bounds, None), ("seconds an epoch", "peak memory (GiB)"), strict=True
         ):
-            values = [math.nan if (value := getattr(row, key)) is None else value for row in rows]
-            colours = [HIGHLIGHT if row.entry.name.startswith("intl") else COLOURS[0] for row in rows]
-            bars = axes.barh(range(len(rows)), values, color=colours, height=0.7)
+            bars = axes.barh(range(len(rows)), values, color=colours, height=0.7, xerr=error, ecolor=INK)
             axes.bar_label(bars, fmt="{:.3g}", fontsize=8, padding=2)
             axes.margins(x=0.18)
             axes.set_xlabel(label)
             axes.grid(axis="y", visible=False)
         panels[0].set_yticks(range(len(rows)), [row.entry.name for row in rows])
         caption = (
-            "Mean over seeds of the training time, validation included; the highest memory of any seed: of "
-            f"the GPU where there is one, else of the whole process, libraries included.{remark}"
+            "Mean over seeds of the training time, validation included, standard deviation as a line; the "
+            "highest memory of any seed: of the GPU where there is one, else of the whole process, libraries "
+            f"included.{remark}"
         )
         return finish(figure, folder, "cost", "Cost", caption)
 
 
 def sharing(comparison: Comparison) -> str:
-    """A remark on times if any cell shared the processor: by its own record, else by the last call."""
+    """A remark on times if any cell shared the processor."""
     runs = [run for entry in comparison.methods for run in entry.runs]
-    last = int(comparison.settings.get("jobs", 1))
-    jobs = sorted({last if run.jobs is None else run.jobs for run in runs})
+    jobs, threads = (sorted({getattr(run, key) for run in runs}) for key in ("jobs", "threads"))
     if not jobs or jobs[-1] == 1:
         return ""
-    threads = sorted({run.threads for run in runs if run.threads is not None})
-    each = f", {from_to(threads)} thread{'s' if threads[-1] > 1 else ''} a cell" if threads else ""
-    sharers = f"{from_to(jobs)} cells at a time, and whatever else ran, shared the processor{each}"
+    each = f"{from_to(threads)} thread{'s' if threads[-1] > 1 else ''} a cell"
+    sharers = f"{from_to(jobs)} cells at a time, and whatever else ran, shared the processor, {each}"
     return f" {sharers}: times compare only roughly."
 
 
