@@ -24,7 +24,7 @@ RECORD = json.loads(Path(__file__).with_name("solo_learn_settings.json").read_te
 METHODS = sorted(RECORD["cifar"])
 DATASETS = ("cifar", "imagenet-100", "fashion-mnist", "digits")
 SMALL = ("fashion-mnist", "digits")
-# solo-learn ships no file for these; ours take its CIFAR settings
+# solo-learn ships no .yaml for these (its all4one.yml is not found by Hydra); held against its CIFAR settings
 NO_IMAGENET_100 = ("all4one", "nnbyol", "nnsiam")
 # keys in solo-learn's files that its code never reads
 UNREAD = {
