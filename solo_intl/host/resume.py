@@ -9,6 +9,7 @@ from torch import Tensor
 
 # SwAV's queue and DeepCluster V2's memory: created when training starts, so a new model has no place for them
 LATE_BUFFERS = ("queue", "local_memory_index", "local_memory_embeddings")
+CACHE = ".cached_penc"  # All4One's positions, computed in the first forward pass, and saved
 
 
 class ResumeMixin:
@@ -19,10 +20,12 @@ class ResumeMixin:
     _late: dict[str, Tensor]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lay buffers aside that exist only from the start of training on; loading would refuse them."""
+        """Lay buffers aside that a new model does not have yet; loading would refuse them."""
         super().on_load_checkpoint(checkpoint)  # type: ignore[misc]
         state, own = checkpoint["state_dict"], self.state_dict()  # type: ignore[attr-defined]
         self._late = {name: state.pop(name) for name in LATE_BUFFERS if name in state and name not in own}
+        for name in [name for name in state if name.endswith(CACHE) and name not in own]:
+            del state[name]  # made anew, from the shape alone
 
     def on_train_start(self) -> None:
         super().on_train_start()  # type: ignore[misc]

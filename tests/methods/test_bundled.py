@@ -1,6 +1,7 @@
 """Claims: every bundled method that trains on this host takes real steps through the same door as INTL, with
 the settings of its shipped YAML; its weights are finite and its backbone has learned; a validation pass and
-online k-NN work; the checkpoint is read with ``weights_only`` and gives a network with features."""
+online k-NN work; the checkpoint is read with ``weights_only`` and gives a network with features, and the
+run goes on from it."""
 
 from __future__ import annotations
 
@@ -32,6 +33,7 @@ def test_trains(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cfg.method, cfg.checkpoint.dir = method, str(tmp_path)
     if method == "deepclusterv2":
         cfg.method_kwargs.num_prototypes = [10, 10, 10]
+    longer = cfg.copy()
     before: dict[str, torch.Tensor] = {}
     original = host.METHODS[method].on_fit_start
 
@@ -55,6 +57,10 @@ def test_trains(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     features = loaded.backbone(torch.rand(2, 3, 16, 16))
     assert features.shape == (2, loaded.features_dim)
     assert features.isfinite().all()
+    longer.update({"max_epochs": 2, "limit_val_batches": 0, "knn_eval": {"enabled": False}})
+    longer.resume_from_checkpoint = str(Path(folder) / "checkpoints" / "last.ckpt")
+    _, final = pretrain(longer)
+    assert (final["steps"], final["epochs"]) == (4, 2)
 
 
 def test_every_method_of_this_host_is_covered():
