@@ -1,6 +1,6 @@
 """Claims: each ranking of docs/baselines.md agrees with the file in benchmarks/ that it names: means and
 deviations over seeds, order, warnings of the monitor, and seconds a cell where it has them; so do its table
-of learning rates on Fashion-MNIST and the README's of the demo.
+of learning rates on Fashion-MNIST and the README's of the demo. A committed report ranks what its file holds.
 """
 
 from __future__ import annotations
@@ -71,6 +71,17 @@ def test_a_ranking_is_what_its_file_says(file: str):
         if "seconds a cell" in header:
             seconds = sorted(seed["seconds"] for seed in seeds)
             assert row["seconds a cell"] == f"{seconds[0]:.0f} to {seconds[-1]:.0f}", name
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion-mnist"])
+def test_a_committed_report_ranks_what_its_file_holds(name: str):
+    page = (ROOT / "docs" / "reports" / name / "report.md").read_text()
+    results = json.loads((ROOT / "benchmarks" / f"compare-{name}.json").read_text())["results"]
+    rows = rows_under("| | method | linear % | 5-NN % |", page)
+    assert sorted(method for _, method, *_ in rows) == sorted(results)
+    for _, method, linear, knn, *_ in rows:
+        values = {key: [seed["accuracies"][key] for seed in results[method]] for key in ("linear", "knn")}
+        assert (linear, knn) == (spread(values["linear"]), spread(values["knn"])), method
 
 
 def test_the_readmes_table_is_what_the_demo_wrote():
