@@ -156,9 +156,11 @@ def collapse(eigenvalues: Sequence[float], mean_cosine: float, direction_share: 
         >>> collapse([0.95, 0.05], mean_cosine=0.1, direction_share=0.8)
         "one direction holds 95.0% of the embeddings' variance (above 90%)"
     """
+    share = float(eigenvalues[0])
+    if share == 0:
+        return "all embeddings are equal"
     if mean_cosine > ALL_EQUAL:
         return f"all embeddings are nearly equal (mean cosine {mean_cosine:.5f}, above {ALL_EQUAL})"
-    share = float(eigenvalues[0])
     if share > ONE_DIRECTION and direction_share > NOT_BY_LENGTH:
         return f"one direction holds {share:.1%} of the embeddings' variance (above {ONE_DIRECTION:.0%})"
     return None

@@ -98,18 +98,23 @@ def resume_checkpoint(cfg: DictConfig, command: str) -> Path | None:
             continue
         if str(checkpoint) in continued:
             continue
-        if same_run(OmegaConf.load(folder / "config.yaml"), cfg) and _whole(checkpoint, command):
+        if not same_run(OmegaConf.load(folder / "config.yaml"), cfg):
+            continue
+        if readable(checkpoint, command):
             print(f"solo-intl {command}: auto_resume continues {checkpoint}")
             return checkpoint
+        continued.discard(_resumed_from(folder))  # the one before it, then
     return None
 
 
-def _whole(checkpoint: Path, command: str) -> bool:
-    """Whether it can be read: a copy from another file system may have been cut short with the run."""
+def readable(checkpoint: Path, command: str) -> bool:
+    """Whether it is there and whole; copied between file systems, it may have been cut short with its run."""
+    if not checkpoint.is_file():
+        return False
     try:
         read_checkpoint(checkpoint)
     except UserError as error:
-        print(f"solo-intl {command}: auto_resume passes over {error}")
+        print(f"solo-intl {command}: passes over {error}")
         return False
     return True
 

@@ -90,7 +90,7 @@ def _eigenvalues(exact: Tensor) -> tuple[Tensor, Tensor]:
     """Of the rows' second moments and of their covariance, falling, neither divided by a count."""
     m, d = exact.shape
     gram = exact @ exact.mT if m <= d else exact.mT @ exact  # the smaller one: the other eigenvalues are zero
-    # LAPACK is as quick on matrices this small as a GPU, and this waits for it only once
+    # LAPACK is as quick on matrices this small as a GPU, and this waits for it once
     gram, mean = gram.cpu(), exact.mean(dim=0).cpu()
     if m <= d:
         spread = gram - gram.mean(dim=0) - gram.mean(dim=1, keepdim=True) + gram.mean()

@@ -54,10 +54,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def end_all() -> None:
-    """End the processes that still run."""
+def end_all(by_force: bool = False) -> None:
+    """End the processes that still run, by force if they would not otherwise."""
     for process in multiprocessing.active_children():
-        process.terminate()
+        (process.kill if by_force else process.terminate)()
 
 
 class Named(io.TextIOBase):

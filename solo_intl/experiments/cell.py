@@ -14,7 +14,7 @@ from solo_intl import host
 from solo_intl.data import eval_transform, normalization, open_split
 from solo_intl.engine.precision import uses_gpu
 from solo_intl.engine.pretrain import prepare, pretrain
-from solo_intl.engine.resume import same_run
+from solo_intl.engine.resume import readable, same_run
 from solo_intl.engine.run_folder import read_json
 from solo_intl.evaluation import (
     Features,
@@ -126,7 +126,7 @@ def finished_run(cfg: DictConfig) -> tuple[Path, dict[str, Any]] | None:
     """Folder and final figures of a pre-training with ``cfg`` that has ended and left its weights."""
     for file in sorted((Path(cfg.checkpoint.dir) / "pretrain").glob("*/metrics.json"), reverse=True):
         final = read_json(file)
-        if not final or not _weights(file.parent).is_file():  # removed, to free the disk
+        if not final or not readable(_weights(file.parent), "compare"):  # removed, to free the disk, say
             continue
         complete = prepare(DictConfig({**host.plain(cfg), "dry_run": True})).base_cfg
         if same_run(OmegaConf.load(file.parent / "config.yaml"), complete):

@@ -35,6 +35,7 @@ from solo_intl.experiments.progress import outcome, seconds_left, span, title
 from solo_intl.experiments.report import write_report
 from solo_intl.register import register
 
+PATIENCE = 30.0  # seconds that a cell has to end when it is told to: Lightning does so after a batch
 QUIET = 600.0  # seconds after which the grid says where it stands, if no cell has ended
 
 
@@ -114,7 +115,7 @@ def _run(cfg: DictConfig, folder: Path, cells: Sequence[Cell]) -> dict[str, Any]
 def _warms_up_to_the_end(cell: Cell) -> bool:
     if not cell.file or cell.minutes:  # whose epochs are counted only when it begins
         return False
-    return float(OmegaConf.select(cell.cfg, "scheduler.warmup_epochs") or 0) >= int(cell.cfg.max_epochs)
+    return host.warmup_epochs(cell.cfg) >= int(cell.cfg.max_epochs)
 
 
 def _processors() -> int:
@@ -131,6 +132,8 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
         gpus.put(own_gpu(place))
 
     def start(cell: Cell) -> None:
+        if stop.is_set():
+            return
         begun[cell.folder] = time.perf_counter()
         (cell.folder / RESULT).unlink(missing_ok=True)  # of an attempt that failed
         gpu = gpus.get()
@@ -154,7 +157,8 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
     pool = ThreadPoolExecutor(max_workers=jobs)
     running: dict[Future[None], Cell] = {}
     try:
-        running |= {pool.submit(start, cell): cell for cell in missing}
+        for cell in missing:  # one by one: an interrupt may come in between
+            running[pool.submit(start, cell)] = cell
         waiting = list(missing)
         while waiting:
             ended, _ = wait([job for job in running if running[job] in waiting], QUIET, FIRST_COMPLETED)
@@ -168,8 +172,9 @@ def _run_all(folder: Path, cells: Sequence[Cell], missing: Sequence[Cell], jobs:
     finally:  # the command's own end, or Ctrl-C: no cell begins any more, and none goes on
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
+        asked = time.monotonic()
         while any(job.running() for job in running):  # one may just be starting its process
-            end_all()
+            end_all(by_force=time.monotonic() - asked > PATIENCE)
             time.sleep(0.1)
 
 

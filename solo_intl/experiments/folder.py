@@ -73,8 +73,13 @@ def _refuse_others(folder: Path, cells: Sequence[Cell]) -> None:
     wanted = {cell.name: _decisive(cell.name, cell.settings) for cell in cells}
     for name, _, place in places(folder):
         result = read_json(place / RESULT)
-        if name not in wanted or "accuracies" not in result or "settings" not in result:
+        if name not in wanted or "accuracies" not in result:
             continue
+        if "layer" not in result or "settings" not in result:
+            raise UserError(
+                f"{place / RESULT}: of an older version, which trained the linear layer in other batches; "
+                "accepted: a new name, or no such file (the cell is judged again from its weights)"
+            )
         then, now = _flat(_decisive(name, result["settings"])), _flat(wanted[name])
         different = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
         if different:

@@ -181,10 +181,10 @@ def _wanted(cfg: DictConfig, known: list[str]) -> list[str]:
         raise UserError(f"methods: found {cfg.methods!r}, accepted: all, or a list such as [intl,byol]")
     wanted = list(map(str, cfg.methods))
     for name in wanted:
-        if name in (UNTRAINED, directory_of(RAW)) or _ROW.fullmatch(name):
+        if name in (UNTRAINED, directory_of(RAW)) or _ROW.fullmatch(name) or name != directory_of(name):
             raise UserError(
-                f"methods: found {name!r}, accepted by compare: a file whose name is neither that of a "
-                f"rate's row, such as byol-x3, nor {UNTRAINED} or {directory_of(RAW)}"
+                f"methods: found {name!r}, accepted by compare: a file whose name has no space and is "
+                f"neither that of a rate's row, such as byol-x3, nor {UNTRAINED} or {directory_of(RAW)}"
             )
     return wanted
 

@@ -15,7 +15,7 @@ from torch import nn
 from solo_intl.detect import HEAD, LEGACY, HostInfo, HostMissing, find_host, prefer
 from solo_intl.errors import UserError
 from solo_intl.host.convolution import install_products
-from solo_intl.host.mixin import CHECKPOINT_KEY, image_size, optimizer_with_schedule, plain
+from solo_intl.host.mixin import CHECKPOINT_KEY, image_size, optimizer_with_schedule, plain, warmup_epochs
 from solo_intl.host.stem import feature_size, install_stem, stem_kind, stem_stride
 
 HOST: HostInfo = find_host()
@@ -141,4 +141,5 @@ __all__ = [
     "plain",
     "takes_any_views",
     "uses_small_views",
+    "warmup_epochs",
 ]

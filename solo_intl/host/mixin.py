@@ -56,9 +56,17 @@ def settings_from(cfg: DictConfig) -> OptimSettings:
         interval=scheduler.get("interval") or "step",
         min_lr=(scheduler.get("min_lr") or 0.0) * accumulated,
         warmup_start_lr=(3e-5 if start is None else start) * accumulated,
-        warmup_epochs=scheduler.get("warmup_epochs", 10),
+        warmup_epochs=scheduler.get("warmup_epochs", OptimSettings.warmup_epochs),
         lr_decay_steps=scheduler.get("lr_decay_steps"),
     )
+
+
+def warmup_epochs(cfg: DictConfig) -> float:
+    """Epochs over which the learning rate rises; 0 where the schedule is none that begins so."""
+    scheduler = plain(cfg.get("scheduler")) or {}
+    if scheduler.get("name", "warmup_cosine") != "warmup_cosine":
+        return 0.0
+    return float(scheduler.get("warmup_epochs", OptimSettings.warmup_epochs))
 
 
 def optimizer_with_schedule(module: Any, groups: Iterable[dict[str, Any]]) -> Any:

@@ -3,6 +3,7 @@ checkpoint can be read; that one was cut short, and is passed over, is said."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path, capsys: 
     assert resume_checkpoint(cfg, "pretrain") == newer
     cut_short(newer)
     assert resume_checkpoint(cfg, "pretrain") == older
-    assert f"solo-intl pretrain: auto_resume passes over {newer}" in capsys.readouterr().out
+    assert f"solo-intl pretrain: passes over {newer}" in capsys.readouterr().out
+    (newer.parents[1] / "environment.json").write_text(json.dumps({"resumed_from": str(older)}))
+    assert resume_checkpoint(cfg, "pretrain") == older, "though another run had gone on from it"
     cut_short(older)
     assert resume_checkpoint(cfg, "pretrain") is None

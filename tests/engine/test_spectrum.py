@@ -66,6 +66,7 @@ def test_collapsed_or_not():
     assert collapse(spread) is None
     equal = (spread[:1] + 1e-4 * spread).bfloat16()
     assert "nearly equal" in str(collapse(equal))
+    assert collapse(torch.zeros(8, 4)) == collapse(torch.ones(8, 4)) == "all embeddings are equal"
     line = spread[:, :1] * spread[:1]  # one direction, both ways: spread out, but of rank one
     assert measure_spectrum(line).std > 0.7
     assert "one direction holds 100.0%" in str(collapse(line))

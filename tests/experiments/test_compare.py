@@ -1,22 +1,18 @@
 """Claims about `solo-intl compare`: each cell is a real pre-training and its evaluation, in its own process;
 a cell that fails is recorded with its error and the rest go on; the same command does only what failed or is
-missing, goes on with what was killed in training, and only evaluates what was killed after it, unless its
-weights are gone, and records which code trained; Ctrl-C ends its cells, and none begins; it speaks while no
-cell ends; every line a cell prints is headed by its name, and shows its loss; more methods and seeds may
-join, and results and report hold them all; other settings under one name and a second command on one folder
-are refused; it ends with a report.
+missing, only evaluates what was killed after its training, unless its weights are gone, and records which
+code trained; it speaks while no cell ends; every line a cell prints is headed by its name, and shows its
+loss; more methods and seeds may join, and results and report hold them all; other settings under one name
+and a second command on one folder are refused; it ends with a report.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -26,9 +22,9 @@ from solo_intl.cli import main
 from solo_intl.engine.run_folder import write_json
 from solo_intl.errors import UserError
 from solo_intl.experiments import compare as comparing
-from solo_intl.experiments.cell import device_of, finished_run
+from solo_intl.experiments.cell import finished_run
 from solo_intl.experiments.folder import open_folder
-from solo_intl.experiments.grid import Cell, cells_of
+from solo_intl.experiments.grid import cells_of
 from solo_intl.experiments.report.data import read_comparison
 
 TINY = (
@@ -112,55 +108,13 @@ def test_goes_on_where_it_stood(
     assert simsiam["seconds"] >= simsiam["pretraining"]["seconds"]
     shown = capfd.readouterr().out
     assert "5 cells, 2 finished before; " in shown
+    assert "the rate never comes to its height: simsiam, wmse, barlow_twins\n" in shown  # in one epoch
     assert re.search(r"\[2/5\] at work: simsiam, seed 0; wmse, seed 0, (time|about) .*left", shown)
     assert "[3/5] " in shown
     assert "[5/5] " in shown
     (line,) = [line for line in shown.splitlines() if "epoch 1/1" in line]
     assert line.startswith("barlow_twins, seed 0: epoch 1/1  train_barlow_loss ")
     assert "accuracies" in results(folder)["barlow_twins"][0]
-
-
-def test_goes_on_in_the_middle_of_a_cell(tmp_path: Path):
-    """Killed outright; the cell's second run goes on after the epoch that the first had done last."""
-    command = [sys.executable, "-m", "solo_intl.cli", "compare", "--config-name", "digits", "name=killed"]
-    command += [*TINY, "methods=[simsiam]", "++overrides.max_epochs=6", "jobs=1", "report=false"]
-    command += [f"checkpoint.dir={tmp_path}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
-        assert killed.stdout is not None
-        assert any("simsiam, seed 0: epoch 2/6" in line for line in killed.stdout)
-        killed.kill()
-        killed.stdout.read()  # to its end, which is that of the cell's process too
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert re.search(r"3 cells, 2 finished before; about \d+ min left", done.stdout)
-    assert "simsiam, seed 0: solo-intl pretrain: auto_resume continues" in done.stdout
-    assert "epoch 1/6" not in done.stdout
-    (run,) = next(e for e in read_comparison(tmp_path / "compare" / "killed").entries if e.trained).runs
-    assert len(run.parts) == 2
-    assert [epoch for epoch, _ in run.series("seconds")] == list(range(1, 7))
-    assert run.final["steps"] == 12
-
-
-def test_interrupted_at_the_keyboard(tmp_path: Path):
-    """No cell begins any more, none goes on, none has failed."""
-    command = [sys.executable, "-m", "solo_intl.cli", "compare", "--config-name", "digits", "name=stopped"]
-    command += [*TINY, "methods=[simsiam,vicreg]", "++overrides.max_epochs=50", "jobs=1", "report=false"]
-    command += [f"checkpoint.dir={tmp_path}"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as stopped:
-        assert stopped.stdout is not None
-        assert any("simsiam, seed 0: epoch 2/50" in line for line in stopped.stdout)
-        os.kill(stopped.pid, signal.SIGINT)  # the command alone: it has to end its cells
-        out, error = stopped.communicate(timeout=60)  # to its end, which is that of the cells' processes too
-    assert stopped.returncode == 130
-    assert error.splitlines()[-1] == "solo-intl: interrupted"
-    assert "vicreg" not in out
-    cells = tmp_path / "compare" / "stopped" / "cells"
-    assert {file.parent.parent.name for file in cells.glob("*/seed0/result.json")} == {
-        "raw-pixels",
-        "untrained",
-    }
 
 
 def test_parts_of_a_grid_are_one_comparison(folder: Path):
@@ -205,13 +159,18 @@ def test_judged_by_another_commit_than_trained_it(folder: Path, tmp_path: Path):
     )
 
 
-@pytest.mark.parametrize("gone", ["checkpoints/last.ckpt", "metrics.json"])
+@pytest.mark.parametrize("gone", ["checkpoints/last.ckpt", "half of the checkpoint", "metrics.json"])
 def test_a_run_that_cannot_be_judged_is_trained_again(folder: Path, tmp_path: Path, gone: str):
     place = Path(shutil.copytree(folder / "compare" / "tiny" / "cells" / "simsiam", tmp_path / "simsiam"))
     cfg = OmegaConf.load(next(place.glob("seed0/pretrain/*/config.yaml")))
     assert isinstance(cfg, DictConfig)
     cfg.checkpoint.dir = str(place / "seed0")
     assert finished_run(cfg) is not None
+    if gone.startswith("half"):
+        (file,) = place.glob("seed0/pretrain/*/checkpoints/last.ckpt")
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        assert finished_run(cfg) is None
+        return
     (file,) = place.glob(f"seed0/pretrain/*/{gone}")
     if file.suffix == ".json":
         file.write_text("")  # the machine stopped while it was written
@@ -236,6 +195,20 @@ def test_a_seed_of_other_settings_does_not_join(folder: Path, tmp_path: Path, se
         open_folder(place, cfg, cells)
 
 
+def test_cells_of_an_older_version_do_not_join(folder: Path, tmp_path: Path):
+    place = Path(shutil.copytree(folder / "compare" / "tiny", tmp_path / "compare" / "tiny"))
+    cfg = OmegaConf.load(place / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    (file,) = place.glob("cells/raw-pixels/seed0/result.json")
+    kept = json.loads(file.read_text())
+    del kept["layer"]
+    file.write_text(json.dumps(kept))
+    with pytest.raises(UserError, match=r"raw-pixels/seed0/result.json: of an older version"):
+        open_folder(place, cfg, list(cells_of(cfg, place)))
+    file.unlink()
+    open_folder(place, cfg, list(cells_of(cfg, place)))
+
+
 def test_what_needs_no_training_is_whoevers(folder: Path, tmp_path: Path):
     """It has the data and the network of some method's file, of which the rest does not matter."""
     place = Path(shutil.copytree(folder / "compare" / "tiny", tmp_path / "compare" / "tiny"))
@@ -254,37 +227,6 @@ def test_what_needs_no_training_is_whoevers(folder: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("devices", "found"), [(1, "cuda:0"), ("1", "cuda:0"), ([1], "cuda:1")])
-def test_a_cell_is_judged_where_it_trained(devices: object, found: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # no machine of the suite has one
-    assert device_of(OmegaConf.create({"devices": devices, "accelerator": "auto"})) == found
-    assert device_of(OmegaConf.create({"devices": devices, "accelerator": "cpu"})) == "cpu"
-
-
-def test_cells_at_a_time_have_a_gpu_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """On two GPUs, of which no machine of the suite has any: each cell is only told which is its own."""
-    grid = {"pretrain": "pretrain/digits", "methods": ["byol", "intl"], "seeds": [0]}
-    cells = [cell for cell in cells_of(OmegaConf.create(grid), tmp_path) if cell.file]
-    told, both = [], threading.Barrier(2, timeout=60)
-
-    def begin(_: object, cell: Cell, *__: object, environment: dict[str, str]) -> int:
-        both.wait()
-        told.append(environment)
-        cell.folder.mkdir(parents=True)
-        write_json(cell.folder / "result.json", {"accuracies": {"knn": 1.0, "linear": 1.0}, "seconds": 1})
-        return 0
-
-    monkeypatch.setattr(comparing, "own_gpu", lambda place: {"CUDA_VISIBLE_DEVICES": str(place)})
-    monkeypatch.setattr(comparing, "run_apart", begin)
-    comparing._run_all(tmp_path, cells, cells, jobs=2)
-    assert sorted(found["CUDA_VISIBLE_DEVICES"] for found in told) == ["0", "1"]
-    told.clear()
-    for cell in cells:
-        shutil.rmtree(cell.folder)
-        cell.cfg.devices = [3]  # chosen by the user
-    comparing._run_all(tmp_path, cells, cells, jobs=2)
-    assert told == [{}, {}]
-
-
 def test_one_command_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]):
     hold = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True)\n    input()"
     command = [sys.executable, "-c", hold, str(folder / "compare" / "tiny" / ".lock")]

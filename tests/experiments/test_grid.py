@@ -111,6 +111,12 @@ def test_mistakes_are_found_before_any_cell(
     assert not (tmp_path / "compare").exists()
 
 
+def test_a_name_with_a_space_would_have_anothers_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["compare", f"checkpoint.dir={tmp_path}", "methods=['raw pixels']"]) == 2
+    said = "methods: found 'raw pixels', accepted by compare: a file whose name has no space"
+    assert said in capsys.readouterr().err
+
+
 def test_unknown_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["compare", f"checkpoint.dir={tmp_path}", "methods=[simsian]"]) == 2
     assert "methods: found 'simsian'" in capsys.readouterr().err
@@ -132,3 +138,5 @@ def test_whose_warm_up_takes_every_epoch():
     for epochs, late in ((10, ["byol"]), (11, []), (2, ["byol", "intl"])):
         cells = cells_of(OmegaConf.merge(cfg, {"budget": {"max_epochs": epochs}}), Path("made"))
         assert [cell.name for cell in cells if _warms_up_to_the_end(cell)] == late
+    none = {"budget": {"max_epochs": 1}, "overrides": {"scheduler": {"name": "none"}}}
+    assert not any(_warms_up_to_the_end(cell) for cell in cells_of(OmegaConf.merge(cfg, none), Path("made")))

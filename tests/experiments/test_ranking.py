@@ -170,11 +170,12 @@ def test_where_intl_stands():
     assert "stands" not in ahead
 
 
-@pytest.mark.parametrize(("warmup", "late"), [(19, False), (20, True), (None, False)])
+@pytest.mark.parametrize(("warmup", "late"), [(19, False), (20, True), (None, True)])
 def test_who_was_still_warming_up(warmup: int | None, late: bool):
     made = comparison({"a": {0: 90}, "b": {0: 89}})
-    settings = {"scheduler": {"warmup_epochs": warmup}}
-    final = {"epochs": 20, "seconds": 1.0, "metrics": {}, "peak_memory_gib": None}
+    scheduler = {} if warmup is None else {"warmup_epochs": warmup}  # solo-learn's own is 10
+    settings = {"scheduler": {"name": "warmup_cosine", **scheduler}}
+    final = {"epochs": 10 if warmup is None else 20, "seconds": 1.0, "metrics": {}, "peak_memory_gib": None}
     made.entries[1].runs[:] = [replace(run, final=final, settings=settings) for run in made.entries[1].runs]
     said = conclusion(rank(made))
     assert said.endswith("the learning rate never came to its height: b.") == late

@@ -70,15 +70,15 @@ def test_a_method_without_a_loss_is_named(tmp_path: Path):
     assert drawn.caption.endswith("Without a logged loss: b.")
 
 
-def watched(name: str, *steps: int | None, last: float = 0.1) -> Entry:
-    """A method whose n-th seed was warned of at a step, or not; its last measure of mean cosine."""
+def watched(name: str, *steps: int | None, last: float = 0.1, folder: bool = True) -> Entry:
+    """A method whose n-th seed was warned of at a step, or not, and its last mean cosine, of step 20."""
     runs = []
     for seed, step in enumerate(steps):
         warned = None if step is None else {"step": step, "reason": f"std {step}"}
         final = {"spectrum": {"warned": warned}}
         run = Run(Path(), seed, {"knn": 1.0, "linear": 1.0}, final, (), {})
-        measures = {"mean_cosine": [0.999, last], "direction_share": [0.1, 0.1]}
-        vars(run)["spectrum"] = {"eigenvalues": np.full((2, 4), 0.25), **measures}
+        measures = {"step": [9, 20], "mean_cosine": [0.999, last], "direction_share": [0.1, 0.1]}
+        vars(run)["spectrum"] = {"eigenvalues": np.full((2, 4), 0.25), **measures} if folder else {}
         runs.append(run)
     return Entry(name, runs)
 
@@ -88,5 +88,15 @@ def test_alarms_are_told_by_method():
     assert alarms(Comparison(Path(), {}, [silent], [])) == ""
     assert alarms(Comparison(Path(), {}, [silent, some, one], [])) == (
         "The monitor warned of collapse in b (2 of 3 seeds, first at step 10: std 9; still so at the last "
-        "measurement: 0); c (step 5: std 4; still so at the last measurement: 1)."
+        "measurement: 0 of 2); c (step 5: std 4; still so at the last measurement: 1 of 1)."
     )
+
+
+@pytest.mark.parametrize("entry", [watched("a", 4, folder=False), watched("a", 29)])
+def test_how_an_alarm_ended_may_be_unknown(entry: Entry):
+    """The run folder was removed; embeddings were not finite from the warning on, and not measured."""
+    step = entry.runs[0].final["spectrum"]["warned"]["step"]
+    said = f"The monitor warned of collapse in a (step {step + 1}: std {step})."
+    assert alarms(Comparison(Path(), {}, [entry], [])) == said
+    entry.runs[0].spectrum.pop("mean_cosine", None)  # as before there was one
+    assert alarms(Comparison(Path(), {}, [entry], [])) == said

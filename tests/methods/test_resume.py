@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from solo_intl.engine.fit import fit
 from solo_intl.engine.pretrain import Pretraining, prepare
+from solo_intl.host.resume import ResumeMixin
 from solo_intl.methods.intl_ema import momentum_coefficient
 
 HEADS = {"proj_hidden_dim": 32, "proj_output_dim": 16}
@@ -117,6 +118,23 @@ def test_memory_of_another_size_starts_anew(start: Callable[..., Pretraining]):
     other = start("swav", method_kwargs={**KWARGS["swav"], "queue_size": 48})
     with pytest.warns(UserWarning, match=r"queue is \[2, 48, 16\] in this run and \[2, 32, 16\]"):
         train(other, half)
+
+
+def test_a_cache_that_a_new_model_lacks_is_left_out():
+    """All4One's, which only HEAD has, in a module of its own."""
+
+    class Base(torch.nn.Module):
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            pass
+
+    class Model(ResumeMixin, Base):
+        pass
+
+    model = Model()
+    model.head = torch.nn.Linear(2, 2)
+    state = {**model.state_dict(), "pos_enc.penc.cached_penc": torch.ones(3)}
+    model.on_load_checkpoint({"state_dict": state})
+    model.load_state_dict(state)
 
 
 class Seen(Callback):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from solo_intl import host
 from solo_intl.engine.monitor import SPECTRUM_FILE
 from solo_intl.engine.run_folder import read_json, read_metrics
 from solo_intl.engine.views import VIEWS_FILE
@@ -87,9 +88,10 @@ class Run:
     @property
     def warming_up(self) -> bool:
         """Whether the learning rate still rose when training ended."""
+        if not (self.final and self.config):
+            return False
         cfg: Any = OmegaConf.create(self.config)
-        epochs = OmegaConf.select(cfg, "scheduler.warmup_epochs")
-        return epochs is not None and epochs >= int(self.final["epochs"])
+        return host.warmup_epochs(cfg) >= int(self.final["epochs"])
 
     @cached_property
     def spectrum(self) -> Arrays:
@@ -102,6 +104,7 @@ class Run:
             joined = {
                 key: value if value.ndim == 0 else np.concatenate([value[before], later[key]])
                 for key, value in joined.items()
+                if key in later  # a measure that only one part's version had has no course
             }
         return joined
 

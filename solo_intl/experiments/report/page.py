@@ -70,9 +70,9 @@ def write_pages(folder: Path) -> Path:
 
 def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Section]:
     off = "No run was monitored (monitor.every_n_steps was 0), or the run folders were removed."
-    kept = "No cell kept its validation features: they were removed."
-    seen = "No run kept the views it saw: they were removed."
-    logged = "No run has a metrics.csv: no method has finished, or the run folders were removed."
+    kept = "No cell has its validation features any more."
+    removed = "no method has finished, or the run folders were removed."
+    logged, seen = f"No run has a metrics.csv: {removed}", f"No run kept the views it saw: {removed}"
     return [
         Section("ranking", "Ranking", "", draw_ranking(rows, folder)),
         _section("accuracy", "Accuracy", logged, lambda: draw_accuracy(comparison, folder)),
@@ -239,7 +239,7 @@ def _settings(entry: Entry) -> dict[str, str]:
         "weight decay": f"{optimizer.weight_decay:g}",
         "batch": str(optimizer.batch_size),
         "epochs": str(cfg.max_epochs),
-        "warm-up": str(cfg.scheduler.warmup_epochs),
+        "warm-up": f"{host.warmup_epochs(cfg):g}",
         "steps": f"{mean(run.final['steps'] for run in entry.runs):.0f}",
         "views": str(sum(view.num_crops for view in cfg.augmentations)),
         "embedding": str(cfg.method_kwargs.get("proj_output_dim", "–")),  # noqa: RUF001

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from solo_intl.engine.monitor import collapse
-from solo_intl.experiments.report.data import Arrays, Comparison, Entry, Points, mean_points
+from solo_intl.experiments.report.data import Comparison, Entry, Points, Run, mean_points
 from solo_intl.experiments.report.style import COLOURS, Figure, Styles, canvas, finish, legend_below
 
 _MEASURES = {
@@ -58,17 +58,23 @@ def alarms(comparison: Comparison) -> str:
         if warned:
             seeds = f"{len(warned)} of {len(entry.runs)} seeds, first at " if len(entry.runs) > 1 else ""
             first = min(warned.values(), key=lambda found: found["step"])
-            still = sum(_collapsed_at_last(run.spectrum) for run in entry.runs if run.seed in warned)
-            last = f"still so at the last measurement: {still}"
-            said.append(f"{entry.name} ({seeds}step {first['step'] + 1}: {first['reason']}; {last})")
+            last = [_collapsed_at_last(run) for run in entry.runs if run.seed in warned]
+            known = [found for found in last if found is not None]
+            still = f"; still so at the last measurement: {sum(known)} of {len(known)}" if known else ""
+            said.append(f"{entry.name} ({seeds}step {first['step'] + 1}: {first['reason']}{still})")
     return f"The monitor warned of collapse in {'; '.join(said)}." if said else ""
 
 
-def _collapsed_at_last(spectrum: Arrays) -> bool:
-    if not spectrum:
-        return False
-    last = (spectrum[name][-1] for name in ("eigenvalues", "mean_cosine", "direction_share"))
-    return collapse(*last) is not None
+def _collapsed_at_last(run: Run) -> bool | None:
+    """Unknown where the run folder was removed, or what was last measured came before the warning."""
+    names = ("eigenvalues", "mean_cosine", "direction_share")
+    spectrum = run.spectrum
+    if (
+        not spectrum.keys() >= {*names, "step"}
+        or spectrum["step"][-1] < run.final["spectrum"]["warned"]["step"]
+    ):
+        return None
+    return collapse(*(spectrum[name][-1] for name in names)) is not None
 
 
 def _measure(name: str, watched: list[Entry], styles: Styles, folder: Path) -> Figure:
