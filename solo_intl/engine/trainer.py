@@ -70,6 +70,7 @@ def quiet_lightning() -> None:
         ".*Experiment logs directory .* exists and is not empty.*",
         ".*defined a `validation_step` but have no `val_dataloader`.*",
         ".*LeafSpec.*",
+        ".*The dirpath has changed from.*",  # a run that goes on has a folder of its own
     ):
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):

@@ -55,9 +55,9 @@ def ranking(file: str) -> tuple[list[str], list[dict[str, str]], dict[str, list[
     return header, [dict(zip(header, row, strict=True)) for row in rows], results
 
 
-@pytest.mark.parametrize("file", ["compare-digits.json", "compare-digits-head.json", "compare-fashion-mnist.json"])
-def test_a_ranking_is_what_its_file_says(file: str):
-    header, rows, results = ranking(file)
+@pytest.mark.parametrize("name", ["digits", "digits-head", "fashion-mnist"])
+def test_a_ranking_is_what_its_file_says(name: str):
+    header, rows, results = ranking(f"compare-{name}.json")
     assert sorted(key(row[""]) for row in rows) == sorted(results)
     assert [row["linear"] for row in rows] == sorted(
         (row["linear"] for row in rows), key=lambda shown: -float(shown.split()[0])
