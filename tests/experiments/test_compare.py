@@ -226,7 +226,6 @@ def test_what_needs_no_training_is_whoevers(folder: Path, tmp_path: Path):
         open_folder(place, cfg, cells)
 
 
-@pytest.mark.parametrize(("devices", "found"), [(1, "cuda:0"), ("1", "cuda:0"), ([1], "cuda:1")])
 def test_one_command_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]):
     hold = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True)\n    input()"
     command = [sys.executable, "-c", hold, str(folder / "compare" / "tiny" / ".lock")]

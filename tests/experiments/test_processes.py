@@ -34,15 +34,23 @@ def command(folder: Path, *more: str) -> list[str]:
     return [*command, "report=false", f"checkpoint.dir={folder}", *more]
 
 
+def alone() -> None:
+    """For a command of the suite: a suite in the background ignores Ctrl-C, and on a busy machine two threads
+    wait for each other."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def test_goes_on_in_the_middle_of_a_cell(tmp_path: Path):
     """Killed outright; the cell's second run goes on after the epoch that the first had done last."""
     six = command(tmp_path, "methods=[simsiam]", "++overrides.max_epochs=6")
-    with subprocess.Popen(six, stdout=subprocess.PIPE, text=True) as killed:
+    with subprocess.Popen(six, stdout=subprocess.PIPE, text=True, preexec_fn=alone) as killed:
         assert killed.stdout is not None
         assert any("simsiam, seed 0: epoch 2/6" in line for line in killed.stdout)
         killed.kill()
         killed.stdout.read()  # to its end, which is that of the cell's process too
-    done = subprocess.run(six, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(six, capture_output=True, text=True, timeout=600, check=False, preexec_fn=alone)
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.search(r"3 cells, 2 finished before; about \d+ min left", done.stdout)
     assert "simsiam, seed 0: solo-intl pretrain: auto_resume continues" in done.stdout
@@ -57,7 +65,12 @@ def test_interrupted_at_the_keyboard(tmp_path: Path):
     """No cell begins any more, none goes on, none has failed."""
     fifty = command(tmp_path, "methods=[simsiam,vicreg]", "++overrides.max_epochs=50")
     with subprocess.Popen(
-        fifty, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        fifty,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=alone,
     ) as stopped:
         assert stopped.stdout is not None
         assert any("simsiam, seed 0: epoch 2/50" in line for line in stopped.stdout)
@@ -107,6 +120,7 @@ def test_a_cell_without_a_process_is_recorded(tmp_path: Path, monkeypatch: pytes
     assert [cell.result["error"] for cell in cells] == [said, said]
 
 
+@pytest.mark.parametrize(("devices", "found"), [(1, "cuda:0"), ("1", "cuda:0"), ([1], "cuda:1")])
 def test_a_cell_is_judged_where_it_trained(devices: object, found: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # no machine of the suite has one
     assert device_of(OmegaConf.create({"devices": devices, "accelerator": "auto"})) == found

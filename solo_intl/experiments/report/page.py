@@ -70,7 +70,7 @@ def write_pages(folder: Path) -> Path:
 
 def _sections(comparison: Comparison, rows: list[Row], folder: Path) -> list[Section]:
     off = "No run was monitored (monitor.every_n_steps was 0), or the run folders were removed."
-    kept = "No cell has its validation features any more."
+    kept = "No cell kept its validation features, or they were removed."
     removed = "no method has finished, or the run folders were removed."
     logged, seen = f"No run has a metrics.csv: {removed}", f"No run kept the views it saw: {removed}"
     return [
