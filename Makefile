@@ -26,7 +26,7 @@ else
 endif
 
 # What is never imported need not be compiled. What is, at once: where PYTHONDONTWRITEBYTECODE is set, every
-# process would compile all of it for itself, 15 s instead of 6 before anything begins.
+# process would compile all of it for itself.
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --no-compile -c constraints.txt -e ".[dev]"
